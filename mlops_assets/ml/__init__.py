@@ -1,0 +1,1 @@
+"""Shared mathematics: frames, arrays and dataclasses in and out; no Dagster, no I/O."""

@@ -1,0 +1,81 @@
+"""Files the life cycle leaves behind (models, reports, manifests), local or in an object store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from upath import UPath
+
+
+class TamperedError(RuntimeError):
+    """A file does not have the content that was recorded when it was written."""
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def canonical_json(value: Any) -> bytes:
+    """JSON with one spelling for one value, fit for hashing."""
+    return json.dumps(value, sort_keys=True, indent=1, allow_nan=False).encode()
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """A tree of files under one URI. A file appears whole or not at all."""
+
+    root: str
+
+    def uri(self, path: str) -> str:
+        return str(UPath(self.root) / path)
+
+    def exists(self, path: str) -> bool:
+        return (UPath(self.root) / path).exists()
+
+    def write(self, path: str, data: bytes) -> str:
+        """Write the file, replacing what was there; return its SHA-256."""
+        target = UPath(self.root) / path
+        if target.protocol in ("", "file"):
+            _replace(Path(target.path), data)
+        else:
+            target.write_bytes(data)  # object stores publish an object whole
+        return sha256(data)
+
+    def read(self, path: str, expected: str | None = None) -> bytes:
+        """The file's content, verified against the SHA-256 that is expected.
+
+        Raises FileNotFoundError where it is absent, TamperedError where it differs.
+        """
+        data: bytes = (UPath(self.root) / path).read_bytes()
+        if expected is not None and sha256(data) != expected:
+            raise TamperedError(
+                f"{self.uri(path)} has SHA-256 {sha256(data)[:12]}…, recorded was {expected[:12]}…;"
+                " it was changed after it was written: materialise the asset that wrote it again"
+            )
+        return data
+
+    def write_json(self, path: str, value: Any) -> str:
+        return self.write(path, canonical_json(value))
+
+    def read_json(self, path: str, expected: str | None = None) -> Any:
+        return json.loads(self.read(path, expected))
+
+
+def _replace(target: Path, data: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
