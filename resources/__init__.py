@@ -1,1 +1,1 @@
-"""Where and with what the life cycle runs: everything that differs between a laptop and a cluster."""
+"""Where and with what the life cycle runs: what differs between a laptop and a cluster."""

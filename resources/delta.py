@@ -1,4 +1,4 @@
-"""Versioned tables on Delta Lake: partitions are overwritten whole, a version pins a whole table."""
+"""Versioned tables on Delta Lake: a partition is overwritten whole, a version pins a table."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class DeltaStore:
     def exists(self, table: str) -> bool:
         from deltalake import DeltaTable
 
-        return DeltaTable.is_deltatable(self.uri(table), dict(self.storage_options))
+        return bool(DeltaTable.is_deltatable(self.uri(table), dict(self.storage_options)))
 
     def partitions(self, table: str, version: int | None = None) -> set[str]:
         """Keys of the partitions that hold rows; none where the table does not exist."""
@@ -75,7 +75,7 @@ class DeltaStore:
         return _partitions(self._open(table, version))
 
     def version(self, table: str) -> int:
-        return self._open(table).version()
+        return int(self._open(table).version())
 
     def _open(self, table: str, version: int | None = None) -> DeltaTable:
         from deltalake import DeltaTable

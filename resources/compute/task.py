@@ -59,8 +59,8 @@ class TaskResult:
     """What a task did, as JSON values.
 
     `data_version` names the content of the whole result and `partitions` that of each partition:
-    {"data_version": …, and any metadata of that partition}. `metadata` is for people, numbers
-    plain and everything else as `{"type": "md" | "table" | "json" | "text" | "path", "raw_value": …}`.
+    {"data_version": …, and any metadata of that partition}. `metadata` is for people: numbers are
+    plain, everything else is `{"type": "md" | "json" | "text" | "path" | "url", "raw_value": …}`.
     `outputs` is for the caller: what it must log, register or decide on.
     """
 
