@@ -60,6 +60,12 @@ class Artifacts:
             )
         return data
 
+    def read_uri(self, uri: str, expected: str) -> bytes:
+        """The content of a file named by its whole URI, as `uri` gave it; verified."""
+        if not uri.startswith(f"{self.uri('')}"):
+            raise FileNotFoundError(f"{uri} does not lie under {self.root}")
+        return self.read(uri.removeprefix(self.uri("")).lstrip("/"), expected)
+
     def write_json(self, path: str, value: Any) -> str:
         return self.write(path, canonical_json(value))
 

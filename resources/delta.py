@@ -61,7 +61,7 @@ class DeltaStore:
             self._require(table, partitions, delta)
         filters = None if partitions is None else [(PARTITION, "in", list(partitions))]
         names = None if columns is None else list(columns)
-        return _pandas(delta.to_pyarrow_table(partitions=filters, columns=names))
+        return _pandas(delta.to_pyarrow_table(filters=filters, columns=names))
 
     def exists(self, table: str) -> bool:
         from deltalake import DeltaTable
@@ -147,6 +147,11 @@ def partition_hashes(frame: pd.DataFrame, key: Sequence[str]) -> dict[str, str]:
         str(name): content_hash(rows.drop(columns=PARTITION), key)
         for name, rows in frame.groupby(PARTITION)
     }
+
+
+def combined(hashes: Mapping[str, str]) -> str:
+    """One hash for many partitions."""
+    return hashlib.sha256(repr(sorted(hashes.items())).encode()).hexdigest()[:16]
 
 
 def _arrow(frame: pd.DataFrame, stored: Mapping[str, pa.DataType]) -> pa.Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -47,6 +47,14 @@ class Calendar:
         """The key of the week, from Monday on, that contains `moment`."""
         local = moment.astimezone(ZoneInfo(self.timezone))
         return (local - timedelta(days=local.weekday())).strftime(_FORMATS["day"])
+
+    def first(self, day: date) -> str:
+        """The key of the first partition of a day."""
+        return day.strftime(_FORMATS[self.cadence])
+
+    def midnight(self, day: date) -> datetime:
+        """When a day begins."""
+        return datetime.combine(day, time(), ZoneInfo(self.timezone))
 
     def keys(self, start: datetime, end: datetime) -> list[str]:
         """Keys of the partitions that begin in [start, end)."""

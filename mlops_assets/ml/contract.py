@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import lazy_loader as lazy
@@ -70,31 +70,44 @@ class Violation:
 
 @dataclass(frozen=True)
 class Validation:
-    """Rows that keep the contract, rows that do not (with a `reason` column), and why."""
+    """Rows that keep the contract, typed, and rows that do not, as they came, with a `reason`."""
 
     good: pd.DataFrame
     bad: pd.DataFrame
-    violations: tuple[Violation, ...] = field(default=())
 
 
 def validate(frame: pd.DataFrame, columns: Sequence[Column], key: Sequence[str] = ()) -> Validation:
-    """Split `frame` into rows that keep the contract and rows that break it.
+    """Split `frame` into rows that keep the contract and rows that break it; both keep its index.
 
-    A missing column makes every row bad. Columns that the contract does not name are dropped;
-    types are coerced where that loses nothing.
+    A missing column makes every row bad. Columns that the contract does not name are left out;
+    types are converted where that loses nothing.
     """
     missing = [column.name for column in columns if column.name not in frame.columns]
     if missing:
-        return _all_bad(frame, missing)
-    rows = frame[[column.name for column in columns]].reset_index(drop=True)
+        reason = "; ".join(f"{name}: the column is missing" for name in missing)
+        return Validation(frame.iloc[:0], frame.assign(**{REASON: reason}))
+    rows = frame[[column.name for column in columns]]
     typed = pd.DataFrame({column.name: _coerce(rows[column.name], column) for column in columns})
     breaches = list(_breaches(rows, typed, columns, key))
     broken = pd.Series(False, index=rows.index)
-    for breach in breaches:
-        broken |= breach.rows
-    bad = rows[broken].assign(**{REASON: _reasons(breaches, broken)})
-    violations = tuple(breach.violation(rows) for breach in breaches)
-    return Validation(typed[~broken].reset_index(drop=True), bad.reset_index(drop=True), violations)
+    for _, mask in breaches:
+        broken |= mask
+    return Validation(typed[~broken], rows[broken].assign(**{REASON: _reasons(breaches, broken)}))
+
+
+def violations(bad: pd.DataFrame) -> list[Violation]:
+    """What the bad rows of a validation broke, promise by promise."""
+    phrases = bad[REASON].str.split("; ").explode()
+    return [
+        _violation(str(phrase), bad.loc[rows.index]) for phrase, rows in phrases.groupby(phrases)
+    ]
+
+
+def _violation(phrase: str, rows: pd.DataFrame) -> Violation:
+    column, expected = phrase.split(": ", 1)
+    names = [name for name in column.split(", ") if name in rows.columns]
+    values = rows[names].astype(str).agg("/".join, axis=1) if names else pd.Series(dtype=str)
+    return Violation(column, expected, len(rows), tuple(values.drop_duplicates()[:SAMPLE_SIZE]))
 
 
 def as_of(
@@ -125,24 +138,6 @@ def empty(columns: Sequence[Column]) -> pd.DataFrame:
     )
 
 
-def _all_bad(frame: pd.DataFrame, missing: Sequence[str]) -> Validation:
-    violations = tuple(Violation(name, "the column is missing", len(frame), ()) for name in missing)
-    reason = "; ".join(f"{name}: the column is missing" for name in missing)
-    return Validation(frame.iloc[:0], frame.assign(**{REASON: reason}), violations)
-
-
-@dataclass(frozen=True)
-class _Breach:
-    columns: tuple[str, ...]
-    expected: str
-    rows: pd.Series
-
-    def violation(self, frame: pd.DataFrame) -> Violation:
-        values = frame.loc[self.rows, list(self.columns)].astype(str).agg("/".join, axis=1)
-        sample = tuple(values.drop_duplicates()[:SAMPLE_SIZE])
-        return Violation(", ".join(self.columns), self.expected, int(self.rows.sum()), sample)
-
-
 def _coerce(values: pd.Series, column: Column) -> pd.Series:
     """The values in the column's type; what cannot be converted becomes missing."""
     if column.dtype == "timestamp":
@@ -161,16 +156,17 @@ def _coerce(values: pd.Series, column: Column) -> pd.Series:
 
 def _breaches(
     rows: pd.DataFrame, typed: pd.DataFrame, columns: Sequence[Column], key: Sequence[str]
-) -> Iterator[_Breach]:
+) -> Iterator[tuple[str, pd.Series]]:
+    """Each broken promise, as a phrase, and the rows that break it."""
     for column in columns:
         for expected, mask in _column_breaches(rows[column.name], typed[column.name], column):
             if mask.any():
-                yield _Breach((column.name,), expected, mask)
+                yield f"{column.name}: {expected}", mask
     if key:
         names = list(key)
         duplicated = typed.duplicated(names, keep=False) & typed[names].notna().all(axis=1)
         if duplicated.any():
-            yield _Breach(tuple(key), "expected unique", duplicated)
+            yield f"{', '.join(key)}: expected unique", duplicated
 
 
 def _column_breaches(
@@ -187,11 +183,10 @@ def _column_breaches(
         yield "expected a known value", typed.notna() & ~typed.isin(column.allowed)
 
 
-def _reasons(breaches: Sequence[_Breach], broken: pd.Series) -> pd.Series:
+def _reasons(breaches: Sequence[tuple[str, pd.Series]], broken: pd.Series) -> pd.Series:
     """Why each broken row broke, one phrase a breach."""
     reasons = pd.Series("", index=broken.index[broken])
-    for breach in breaches:
-        phrase = f"{', '.join(breach.columns)}: {breach.expected}"
-        hit = reasons.index.intersection(breach.rows.index[breach.rows])
+    for phrase, mask in breaches:
+        hit = mask.index[mask]
         reasons[hit] = reasons[hit] + "; " + phrase
     return reasons.str.removeprefix("; ")

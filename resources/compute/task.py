@@ -44,6 +44,9 @@ class Task:
     profile: ComputeProfile = field(default_factory=ComputeProfile)
     module: str = "mlops_assets.worker"
 
+    def __str__(self) -> str:
+        return f"{self.stage} of {self.use_case}, {_shown(self.partitions)}"
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -71,3 +74,9 @@ class TaskResult:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def _shown(partitions: tuple[str, ...]) -> str:
+    if len(partitions) <= 2:
+        return " and ".join(partitions) or "everything"
+    return f"{len(partitions)} partitions from {partitions[0]} to {partitions[-1]}"

@@ -1,0 +1,74 @@
+"""The command line: what people and CI do with life cycles outside the Dagster UI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Operate the life cycles of models. Everything generated lies under `$MLOPS_HOME`"
+    " (default: `.mlops`).",
+)
+
+
+@app.command()
+def demo() -> None:
+    """Run the life cycle of flight_delays on the first months of 2013.
+
+    Fetches and checks the data, computes features and labels, trains, evaluates, promotes and
+    packages a model, predicts the weeks that follow and watches them. Exits 0 only if every
+    blocking check passed.
+    """
+    from mlops_assets.operations.demo import demo
+
+    demo()
+
+
+@app.command()
+def ui() -> None:
+    """Serve the Dagster UI and daemon (port 3000) and the MLflow UI (port 5000)."""
+    from mlops_assets.operations.ui import ui
+
+    ui()
+
+
+@app.command()
+def check(
+    select: Annotated[
+        str, typer.Option(help="Assets whose checks to run, as Dagster selects: `key:` `group:` …")
+    ] = "*",
+    partition: Annotated[
+        str | None, typer.Option(help="Partition to check. Default: each asset's latest.")
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(help="Write the results as JUnit XML, for CI.")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write the results as a Markdown table.")
+    ] = None,
+) -> None:
+    """Run asset checks on what is stored.
+
+    Exits 1 if a check of severity ERROR failed, whether blocking or not, and names those that did;
+    2 if nothing that was selected can be checked.
+    """
+    from mlops_assets.operations.check import check
+
+    raise typer.Exit(check(select, partition, junit, markdown))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has and lacks, and the next step for each."""
+    from mlops_assets.operations.doctor import doctor
+
+    raise typer.Exit(doctor())
+
+
+if __name__ == "__main__":
+    app()
