@@ -24,7 +24,7 @@ $(READY): requirements.lock pyproject.toml
 	@sed -n '/^uv==/,/^ *# via/p' requirements.lock > $(VENV)/uv.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
 	  -r $(VENV)/uv.lock
-	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip sync --require-hashes requirements.lock || \
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip sync --compile-bytecode --require-hashes requirements.lock || \
 	  $(BIN)/python -m pip install --disable-pip-version-check --require-hashes --no-deps \
 	    -r requirements.lock
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --offline -e .

@@ -1,11 +1,17 @@
 """The command line: what people and CI do with life cycles outside the Dagster UI."""
 
-from __future__ import annotations
-
+from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+class Strategy(StrEnum):
+    scheduled = "scheduled"
+    never = "never"
+
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -60,6 +66,30 @@ def check(
     from mlops_assets.operations.check import check
 
     raise typer.Exit(check(select, partition, junit, markdown))
+
+
+@app.command()
+def replay(
+    use_case: Annotated[str, typer.Argument(help="Name of the use case.")],
+    start: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First day.")],
+    end: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Day after the last.")],
+    strategy: Annotated[
+        Strategy, typer.Option(help="When to retrain: every week, or never.")
+    ] = Strategy.scheduled,
+    json: Annotated[
+        Path | None, typer.Option(help="Where to write the record; the plot goes beside it.")
+    ] = None,
+) -> None:
+    """Operate a use case through past time, week by week, by the real assets.
+
+    Ingests, predicts, matures labels, monitors, decides, retrains and promotes, in a home of its
+    own under `$MLOPS_HOME/replays`. Replays of the same weeks are plotted side by side.
+
+    Example: `mlops-assets replay flight_delays --start 2013-04-01 --end 2013-07-01`
+    """
+    from mlops_assets.operations.replay import replay
+
+    replay(use_case, start.date(), end.date(), strategy.value, json)
 
 
 @app.command()

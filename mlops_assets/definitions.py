@@ -9,15 +9,21 @@ import dagster as dg
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
+from collections.abc import Sequence  # noqa: E402
+
 from mlops_assets.lifecycle import lifecycle  # noqa: E402
-from mlops_assets.use_cases import discover  # noqa: E402
+from mlops_assets.use_cases import UseCase, discover  # noqa: E402
 from resources import resources_for  # noqa: E402
 
-defs = dg.Definitions.merge(
-    *(lifecycle(use_case) for use_case in discover()),
-    dg.Definitions(
+
+def definitions(use_cases: Sequence[UseCase]) -> dg.Definitions:
+    """The life cycles of these use cases on the resources that MLOPS_ENV names."""
+    platform = dg.Definitions(
         resources=resources_for(os.environ.get("MLOPS_ENV", "local")),
         # What is heavy is given to Compute; a process for each step would only repeat the imports.
         executor=dg.in_process_executor,
-    ),
-)
+    )
+    return dg.Definitions.merge(*map(lifecycle, use_cases), platform)
+
+
+defs = definitions(discover())

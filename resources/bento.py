@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -135,7 +134,7 @@ class Running:
 
     url: str
     process: subprocess.Popen[bytes]
-    """Leads a process group with all its workers."""
+    """BentoML's supervisor, parent of the workers; they end when it does."""
 
 
 @contextmanager
@@ -173,12 +172,19 @@ def ask_golden(bento: str | Path, timeout: float = READY_TIMEOUT) -> list[float]
 
 
 def stop(process: subprocess.Popen[bytes], timeout: float = STOP_TIMEOUT) -> None:
-    """End a process that leads its own group, in order if it can, and all it started."""
+    """End a serving process and its workers, in order if they can."""
+    import psutil
+
+    family = []
+    with suppress(psutil.NoSuchProcess):
+        family = psutil.Process(process.pid).children(recursive=True)
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    for worker in family:  # each leads a session of its own, so no signal to a group reaches them
+        with suppress(psutil.NoSuchProcess):
+            worker.kill()
     process.wait()
 
 

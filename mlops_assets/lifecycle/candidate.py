@@ -9,9 +9,8 @@ from mlops_assets.lifecycle.assets import key, settings, task
 from mlops_assets.lifecycle.checks import Check, stage_checks
 from mlops_assets.lifecycle.metadata import materialized
 from mlops_assets.lifecycle.partitions import as_of_weeks
-from mlops_assets.lifecycle.tracked import link
+from mlops_assets.lifecycle.tracked import keep, link
 from mlops_assets.use_cases import UseCase
-from resources.artifacts import canonical_json
 from resources.clock import Clock
 from resources.compute.base import Compute
 from resources.compute.task import TaskResult
@@ -59,6 +58,7 @@ def _candidate(use_case: UseCase, partitions: dg.PartitionsDefinition) -> dg.Ass
         with tracking.run(use_case.name, f"candidate {week}", tags_of(context)) as run:
             result = compute.run(context, task(use_case, "candidate", [week], tables, files, clock))
             _track(use_case, run, result, tables)
+            keep(run, result, files)
             version = _register(use_case, run, result, files, registry)
         yield from materialized(context, result, model_version=version, **link(run))
 
@@ -72,7 +72,6 @@ def _track(use_case: UseCase, run: TrackedRun, result: TaskResult, tables: Table
     run.metrics({f"dummy_{name}": value for name, value in card["held_out"]["dummy"].items()})
     run.tags({f"version.{name}": version for name, version in card["versions"].items()})
     run.tags({"model_sha256": card["sha256"], "training_set": card["training_set"]})
-    run.file("model.json", canonical_json(card))
     for name, version in result.outputs["table_versions"].items():
         _input(use_case, run, name, version, card, tables)
     for n, trial in enumerate(trials):

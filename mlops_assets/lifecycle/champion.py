@@ -73,7 +73,7 @@ def _champion(use_case: UseCase, partitions: dg.PartitionsDefinition) -> dg.Asse
             gate_sha256=gate_sha256,
             decided_at=clock.now(),
             reason=_reason(gate),
-            by=f"Dagster run {context.run_id}",
+            by=f"Dagster run {context.run.run_id}",
         )
         ledger.record(tables.store(), use_case, entry)
         in_charge = point_alias(use_case, tables, registry)

@@ -28,7 +28,11 @@ def build(use_case: UseCase) -> Iterator[dg.AssetsDefinition | dg.AssetChecksDef
         "features",
         partitions,
         Check("schema", "Types and ranges are as the use case declares.", blocking=True),
-        Check("null_rate", "No feature is missing in more than half of the rows.", warns=True),
+        Check(
+            "null_rate",
+            "No feature is missing in more than three quarters of the rows.",
+            warns=True,
+        ),
         Check(
             "no_leakage",
             "Computed again without what was not known yet, sampled rows stay the same.",

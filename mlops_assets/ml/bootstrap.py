@@ -3,6 +3,9 @@
 Rows are drawn with replacement; the spread of a metric over such resamples stands for its spread
 over samples (B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap, 1993, chapters 13 and
 16). A resample is a vector of counts, so all resamples are computed as one product of matrices.
+
+Rows that share their fate, as flights of the same hour share the weather, are drawn together, in
+blocks. Drawn one by one they would look like more evidence than they are.
 """
 
 from __future__ import annotations
@@ -25,8 +28,10 @@ else:
 
 RESAMPLES = 1_000
 CONFIDENCE = 0.95
-_BLOCK = 1_000_000
-"""Counts held in memory at a time."""
+MIN_BLOCKS = 5
+"""Fewer say nothing about how much blocks differ."""
+_IN_MEMORY = 1_000_000
+"""Counts held at a time."""
 
 
 @dataclass(frozen=True)
@@ -76,18 +81,21 @@ def bootstrap(
     truth: np.ndarray,
     scores: Mapping[str, np.ndarray],
     *,
+    blocks: np.ndarray | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Bootstrap]:
     """Each metric, by its name, of each model's scores; all see the same resamples.
 
-    The order of the rows does not matter: equal rows and seeds give equal results.
-    Raises ValueError where a metric is undefined on the rows themselves.
+    `blocks` names the block of each row; None: each row is one. From fewer than `MIN_BLOCKS` no
+    spread can be told: all draws are NaN, all intervals infinite. The order of the rows does not
+    matter: equal rows and seeds give equal results.
+    Raises UndefinedMetricError where a metric is undefined on the rows themselves.
     """
-    truth, scores = _ordered(truth, scores)
+    truth, scores, codes = _ordered(truth, scores, blocks)
     values = {metric.name: _values(metric, truth, scores) for metric in metrics}
     draws: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
-    for weights in _resamples(truth.size, resamples, seed):
+    for weights in _resamples(codes, resamples, seed):
         for metric, (model, score) in product(metrics, scores.items()):
             draws[metric.name, model].append(metric.weighted(truth, score, weights))
     return {
@@ -176,21 +184,32 @@ def _interval(value: float, draws: np.ndarray, confidence: float) -> Interval:
 
 
 def _ordered(
-    truth: np.ndarray, scores: Mapping[str, np.ndarray]
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The rows in an order of their own, so that a seed means the same for the same rows."""
+    truth: np.ndarray, scores: Mapping[str, np.ndarray], blocks: np.ndarray | None
+) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    """The rows in an order of their own, so that a seed means the same for the same rows.
+
+    The third is the number, from 0 on, of each row's block.
+    """
     truth = np.asarray(truth, dtype="float64")
     arrays = {name: np.asarray(score, dtype="float64") for name, score in scores.items()}
-    order = np.lexsort([*(arrays[name] for name in sorted(arrays)), truth])
-    return truth[order], {name: array[order] for name, array in arrays.items()}
+    by = [*(arrays[name] for name in sorted(arrays)), truth]
+    if blocks is None:
+        order, codes = np.lexsort(by), np.arange(truth.size)
+    else:
+        numbers = np.unique(blocks, return_inverse=True)[1]
+        order = np.lexsort([numbers, *by])
+        codes = numbers[order]
+    return truth[order], {name: array[order] for name, array in arrays.items()}, codes
 
 
-def _resamples(rows: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+def _resamples(blocks: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """How often each row is drawn in each resample, some resamples at a time."""
     rng = np.random.default_rng(seed)
-    step = max(1, _BLOCK // max(rows, 1))
+    number, step = int(blocks.max()) + 1, max(1, _IN_MEMORY // blocks.size)
     for start in range(0, resamples, step):
         size = min(step, resamples - start)
-        drawn = rng.integers(rows, size=(size, rows)) + rows * np.arange(size)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=size * rows)
-        yield counts.reshape(size, rows).astype("float64")
+        drawn = rng.integers(number, size=(size, number)) + number * np.arange(size)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=size * number).astype("float64")
+        if number < MIN_BLOCKS:
+            counts[:] = np.nan
+        yield counts.reshape(size, number)[:, blocks]

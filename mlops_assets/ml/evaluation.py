@@ -42,14 +42,15 @@ def by_group(
     scores: Mapping[str, np.ndarray],
     labels: pd.Series,
     *,
+    blocks: np.ndarray | None = None,
     min_rows: int = 50,
     resamples: int = GROUP_RESAMPLES,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     """For each group of at least `min_rows` rows: rows, mean of the truth, and `metrics`.
 
-    `labels` is an ordered categorical (`group_labels`), a group a row. A metric is None where it is
-    undefined, as an area under the ROC curve is for one class.
+    `labels` is an ordered categorical (`group_labels`), a group a row; `blocks` as in `bootstrap`.
+    A metric is None where it is undefined, as an area under the ROC curve is for one class.
     """
     found = []
     for group in labels.cat.categories:
@@ -58,7 +59,14 @@ def by_group(
             continue
         defined = [METRICS[name] for name in metrics if _defined(name, truth[rows])]
         inside = {name: score[rows] for name, score in scores.items()}
-        measured = bootstrap(defined, truth[rows], inside, resamples=resamples, seed=seed)
+        measured = bootstrap(
+            defined,
+            truth[rows],
+            inside,
+            blocks=None if blocks is None else blocks[rows],
+            resamples=resamples,
+            seed=seed,
+        )
         found.append(
             {
                 "group": group,

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Literal
 
 import lazy_loader as lazy
 
-from mlops_assets.ml.bootstrap import RESAMPLES, Bootstrap, bootstrap, lower_bound, pooled_bounds
+from mlops_assets.ml.bootstrap import (
+    MIN_BLOCKS,
+    RESAMPLES,
+    Bootstrap,
+    bootstrap,
+    lower_bound,
+    pooled_bounds,
+)
 from mlops_assets.ml.metrics import METRICS, Metric, UndefinedMetricError
 
 if TYPE_CHECKING:
@@ -80,6 +87,7 @@ class _HeldOut:
     truth: np.ndarray
     scores: Mapping[str, np.ndarray]
     slices: Mapping[str, np.ndarray]
+    blocks: np.ndarray | None
     resamples: int
     seed: int
 
@@ -93,13 +101,19 @@ class _HeldOut:
         labels, codes = np.unique(self.slices[rule.slice], return_inverse=True)
         for code, label in enumerate(labels):
             rows = np.flatnonzero(codes == code)
-            if rows.size >= rule.min_rows:
+            blocks = rows if self.blocks is None else np.unique(self.blocks[rows])
+            if rows.size >= rule.min_rows and blocks.size >= MIN_BLOCKS:
                 yield str(label), rows
 
     def bootstrap(self, metric: Metric, rows: np.ndarray) -> Bootstrap:
-        scores = {name: score[rows] for name, score in self.scores.items()}
-        truth = self.truth[rows]
-        found = bootstrap([metric], truth, scores, resamples=self.resamples, seed=self.seed)
+        found = bootstrap(
+            [metric],
+            self.truth[rows],
+            {name: score[rows] for name, score in self.scores.items()},
+            blocks=None if self.blocks is None else self.blocks[rows],
+            resamples=self.resamples,
+            seed=self.seed,
+        )
         return found[metric.name]
 
 
@@ -110,13 +124,15 @@ def judge(
     slices: Mapping[str, pd.Series] | None = None,
     *,
     objective: str,
+    blocks: np.ndarray | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> list[RuleResult]:
     """Decide each rule on held-out rows, in the order given.
 
     `scores` holds a score a row for "candidate", "dummy" and, where there is one, "champion";
-    `slices` a group a row. While there is no champion, rules against it are skipped; a gate that
+    `slices` a group a row, `blocks` a block of rows that share their fate (`bootstrap`; None: each
+    row is its own). While there is no champion, rules against it are skipped; a gate that
     has no others is decided by `objective`: the candidate must beat the dummy.
     Raises ValueError where the rows cannot decide anything: none at all, a single class, a score
     that is missing or no probability.
@@ -125,6 +141,7 @@ def judge(
         np.asarray(truth, dtype="float64"),
         {k: np.asarray(v, dtype="float64") for k, v in scores.items() if v is not None},
         {name: np.asarray(values).astype(str) for name, values in (slices or {}).items()},
+        blocks,
         resamples,
         seed,
     )
@@ -161,9 +178,11 @@ def _decide(rule: Rule, rows: _HeldOut) -> RuleResult:
         values.append(value)
         draws.append(resampled)
     if not names:
-        return _undecided(rule, f"no group of {rule.slice} has {rule.min_rows} rows or more")
+        return _undecided(
+            rule, f"no group of {rule.slice} has {rule.min_rows} rows in {MIN_BLOCKS} blocks"
+        )
     bounds = _bounds(rule, np.array(values), draws)
-    worst = int(np.argmin(bounds))
+    worst = int(np.lexsort((np.array(values), bounds))[0])
     return _result(rule, values[worst], float(bounds[worst]), names[worst], len(names))
 
 
@@ -201,8 +220,10 @@ def _message(rule: Rule, value: float, bound: float, group: str | None, groups: 
     else:
         what, demand = f"gain in {rule.metric} over the {rule.against}", "must exceed"
     end = "at most" if rule.against == "absolute" and bound > value else "at least"
+    pooled = "pooled with the others " if rule.slice else ""
+    sure = f"{pooled}{end} {bound:.4g} with" if np.isfinite(bound) else "no bound is known with"
     return (
-        f"{what}{where}: {value:.4g}, {end} {bound:.4g} with {rule.confidence:.0%} confidence;"
+        f"{what}{where}: {value:.4g}, {sure} {rule.confidence:.0%} confidence;"
         f" that {demand} {rule.threshold:g}"
     )
 

@@ -34,7 +34,7 @@ class _Demo:
             partitions,
             instance=self.instance,
             title=title,
-            config={"clock": {"fixed": NOW.isoformat()}},
+            resources={"clock": {"fixed": NOW.isoformat()}},
         )
         self.outcomes.append(outcome)
         if not outcome.success:

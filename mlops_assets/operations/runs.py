@@ -23,7 +23,7 @@ from rich.status import Status
 
 from resources.home import home
 
-console = Console()
+console = Console(soft_wrap=True)
 INSTANCE_CONFIG = Path(__file__).parents[2] / "dagster.yaml"
 
 
@@ -37,6 +37,13 @@ class Outcome:
     failures: Sequence[str]
     """Messages of the steps that failed."""
     run_id: str
+
+    @property
+    def refused(self) -> bool:
+        """Whether nothing but blocking checks stopped the run."""
+        return not self.success and all(
+            failure.split(":")[0].endswith("_checks") for failure in self.failures
+        )
 
     @property
     def failed_checks(self) -> list[dg.AssetCheckEvaluation]:
@@ -60,17 +67,20 @@ def run(
     *,
     instance: dg.DagsterInstance,
     title: str,
-    config: Mapping[str, Any] | None = None,
+    resources: Mapping[str, Any] | None = None,
+    ops: Mapping[str, Any] | None = None,
+    quiet: bool = False,
 ) -> Outcome:
     """Run a job over one partition, or over a range of partitions at once, and say how it went.
 
-    `config` holds resources' configuration by their names, e.g. {"clock": {"fixed": ...}}.
+    `resources` and `ops` hold configuration by name, e.g. {"clock": {"fixed": ...}}. A `quiet` run
+    says nothing once it is over.
     """
     started = time.monotonic()
     with _progress(title):
         result = defs.resolve_job_def(job).execute_in_process(
             instance=instance,
-            run_config=_config(config or {}),
+            run_config=_config(resources or {}, ops or {}),
             tags=_tags(partitions),
             raise_on_error=False,
         )
@@ -81,7 +91,8 @@ def run(
         failures=list(_failures(result)),
         run_id=result.run_id,
     )
-    _say(title, outcome)
+    if not quiet:
+        _say(title, outcome)
     return outcome
 
 
@@ -94,10 +105,11 @@ def _tags(partitions: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _config(resources: Mapping[str, Any]) -> dict[str, Any]:
+def _config(resources: Mapping[str, Any], ops: Mapping[str, Any]) -> dict[str, Any]:
     """Dagster's own log goes to the run's page; the console is for people."""
     return {
         "resources": {name: {"config": dict(values)} for name, values in resources.items()},
+        "ops": {name: {"config": dict(values)} for name, values in ops.items()},
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
     }
 

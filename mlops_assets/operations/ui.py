@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mlops_assets.operations.runs import console, instance
 from resources.home import home
-from resources.mlflow_client import default_uri
+from resources.mlflow_client import client, default_uri
 
 WORKSPACE = Path(__file__).parents[2] / "workspace.yaml"
 STOP_TIMEOUT = 15
@@ -24,7 +24,7 @@ def ui(port: int = 3000, mlflow_port: int = 5000) -> None:
     os.environ.setdefault("MLOPS_DAGSTER_UI", f"http://localhost:{port}")
     os.environ.setdefault("MLOPS_MLFLOW_UI", f"http://localhost:{mlflow_port}")
     instance().dispose()
-    home("mlflow").mkdir(parents=True, exist_ok=True)
+    client(default_uri())  # creates the database, which servers that start together cannot
     console.print(f"Dagster: http://localhost:{port}   MLflow: http://localhost:{mlflow_port}")
     with ExitStack() as stack:
         running = [

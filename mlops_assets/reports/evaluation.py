@@ -138,6 +138,7 @@ def _importance(values: Mapping[str, float], metric: str) -> Callable[[Axes], No
         ax.barh(list(values), list(values.values()), color=COLORS["candidate"])
         ax.invert_yaxis()
         ax.grid(visible=False, axis="y")
+        ax.locator_params(axis="x", nbins=5)
         ax.set(xlabel=f"loss in {metric} when shuffled")
 
     return draw
@@ -149,17 +150,37 @@ def _slices(
     """The gain over the opponent in each group, with its interval."""
     shown = [g for g in groups if g["metrics"][metric] is not None][::-1]
 
+    numbers = [group["metrics"][metric] for group in shown]
+    gain, low, high = (
+        [found[f"gain_over_{opponent}{end}"] for found in numbers] for end in ("", "_low", "_high")
+    )
+    colors = [_color(*ends) for ends in zip(low, high, strict=True)]
+    bounded = [n for n in range(len(shown)) if None not in (low[n], high[n])]
+
     def draw(ax: Axes) -> None:
         ax.axvline(0, color=COLORS["dummy"], linewidth=1, linestyle="--")
-        for position, group in enumerate(shown):
-            _interval(ax, position, group["metrics"][metric], f"gain_over_{opponent}")
+        ax.hlines(
+            bounded,
+            [low[n] for n in bounded],
+            [high[n] for n in bounded],
+            [colors[n] for n in bounded],
+        )
+        ax.scatter(gain, range(len(shown)), 16, colors, zorder=2)
         labels = [f"{g['group']} ({g['rows']:,.0f})" for g in shown]
         ax.set_yticks(range(len(shown)), labels)
         ax.set_ylim(-0.6, len(shown) - 0.4)
         ax.grid(visible=False, axis="y")
+        ax.locator_params(axis="x", nbins=5)
         ax.set(xlabel=f"gain in {metric} over the {opponent}")
 
     return draw
+
+
+def _color(low: float | None, high: float | None) -> str:
+    """Red or green where the interval leaves no doubt about the sign."""
+    if high is not None and high < 0:
+        return COLORS["bad"]
+    return COLORS["good" if low is not None and low > 0 else "candidate"]
 
 
 def _height(rows: int) -> float:
@@ -175,15 +196,3 @@ def _calibration_text(result: Mapping[str, Any]) -> str:
         "A calibrated model lies on the dashed line. Bins of equally many rows, 95 % intervals;"
         f" expected calibration error {errors}."
     )
-
-
-def _interval(ax: Axes, position: int, numbers: Mapping[str, Any], gain: str) -> None:
-    value, low, high = numbers[gain], numbers[f"{gain}_low"], numbers[f"{gain}_high"]
-    color = COLORS["candidate"]
-    if high is not None and high < 0:
-        color = COLORS["bad"]
-    elif low is not None and low > 0:
-        color = COLORS["good"]
-    if low is not None and high is not None:
-        ax.plot([low, high], [position, position], color=color)
-    ax.plot([value], [position], "o", color=color)

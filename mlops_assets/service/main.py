@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 from pathlib import Path
 
 import bentoml  # noqa: TID253 - runs inside the Bento only
@@ -24,3 +27,17 @@ _settings = Settings.from_environment()
 )
 class Predictor:
     __doc__ = _bundle.schema.description
+
+    @bentoml.on_startup  # type: ignore[untyped-decorator]
+    async def follow_supervisor(self) -> None:
+        self._following = asyncio.create_task(_end_without(os.getppid()))
+
+
+async def _end_without(supervisor: int) -> None:
+    """End this worker in order once BentoML's own supervisor is gone.
+
+    It leads a session of its own, so nobody else would, and it would keep the port for ever.
+    """
+    while os.getppid() == supervisor:
+        await asyncio.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)

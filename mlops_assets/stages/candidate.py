@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mlops_assets.ml import drift, models
+from mlops_assets.ml import drift, models, performance
 from mlops_assets.ml.evaluation import permutation_importance
 from mlops_assets.ml.metrics import METRICS
 from mlops_assets.ml.splits import weekly_folds
 from mlops_assets.ml.training import Fold, Search, fit, search
-from mlops_assets.stages import Stage, Verdict, md_table, training_set
+from mlops_assets.reports import candidate as reports
+from mlops_assets.stages import Stage, Verdict, md_image, md_table, training_set
 from mlops_assets.stages.labels import MATURED_AT
 from resources.artifacts import canonical_json, sha256
 from resources.compute.task import TaskResult
 from resources.delta import MissingDataError
 
-MODEL, CARD, PROFILE = "model.skops", "model.json", "profile.json"
+MODEL, CARD, PROFILE, PLOT = "model.skops", "model.json", "profile.json", "trials.png"
 FOLDS = 3
 LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy", "skops")
 
@@ -40,13 +41,14 @@ def run(stage: Stage) -> TaskResult:
     model = fit(use_case.families, found.best, *_inputs(stage, train), use_case.seed)
     scores = models.score(model, held_out[use_case.feature_names])
     importance = _importance(stage, model, held_out)
+    unseen = _unseen(stage, train, held_out, found, scores)
     profile = drift.profile(
         train,
         use_case.features,
-        times=_local_times(stage, train),
+        times=local_times(stage, train),
         importance=importance,
         scores=models.score(model, train[use_case.feature_names]),
-        unseen=_unseen(stage, train, held_out, found, scores),
+        unseen=unseen,
     )
     data, reference = models.dump(model), canonical_json(profile.to_json())
     card = {
@@ -60,6 +62,7 @@ def run(stage: Stage) -> TaskResult:
         "rows": len(train),
         "held_out": _metrics(stage, train, held_out, scores),
         "validation": _weekly(stage, train, folds, found),
+        "promise": _promise(stage, train, held_out, found, unseen),
         "importance": importance,
         "versions": _versions(),
         "sha256": sha256(data),
@@ -143,14 +146,24 @@ def _unseen(
 ) -> drift.Unseen:
     """Scores of the validation weeks and of the held-out rows."""
     validated = np.isfinite(found.validation_scores)
-    times = [_local_times(stage, train)[validated], _local_times(stage, held_out)]
+    times = [local_times(stage, train)[validated], local_times(stage, held_out)]
     return drift.Unseen(
         np.concatenate([found.validation_scores[validated], scores]),
         pd.concat(times, ignore_index=True),
     )
 
 
-def _local_times(stage: Stage, rows: pd.DataFrame) -> pd.Series:
+def _promise(
+    stage: Stage, train: pd.DataFrame, held_out: pd.DataFrame, found: Search, unseen: drift.Unseen
+) -> dict[str, list[float]]:
+    """What each of the days that the model had not seen was like, for weeks to come."""
+    validated = np.isfinite(found.validation_scores)
+    label = _inputs(stage, train)[1][validated]
+    truth = np.concatenate([label, _inputs(stage, held_out)[1]])
+    return performance.daily(stage.use_case.metrics, truth, unseen.scores, unseen.times)
+
+
+def local_times(stage: Stage, rows: pd.DataFrame) -> pd.Series:
     """When each row's event happens on the clocks of the use case's time zone."""
     times = rows[stage.use_case.event_time]
     return times.dt.tz_convert(stage.use_case.timezone).dt.tz_localize(None)
@@ -192,16 +205,9 @@ def _result(stage: Stage, card: Mapping[str, Any], found: Search) -> TaskResult:
         {"family": trial.family, "params": dict(trial.params), "value": trial.value}
         for trial in found.trials
     ]
-    table = pd.DataFrame(
-        [
-            {
-                "family": trial["family"],
-                stage.use_case.objective: trial["value"],
-                **{name: f"{value:.4g}" for name, value in trial["params"].items()},
-            }
-            for trial in trials
-        ]
-    ).sort_values(stage.use_case.objective)
+    picture = reports.trials(trials, stage.use_case.objective)
+    plot = path_of(stage, stage.partition, card["sha256"], PLOT)
+    stage.artifacts.write(plot, picture)
     return TaskResult(
         data_version=card["sha256"][:16],
         metadata={
@@ -209,12 +215,29 @@ def _result(stage: Stage, card: Mapping[str, Any], found: Search) -> TaskResult:
             "family": card["family"],
             "model_sha256": card["sha256"],
             **card["held_out"]["model"],
-            "trials": md_table(table.fillna("")),
+            "trials": md_table(_table(stage, trials)),
+            "trials_plot": md_image(picture, "Trials"),
         },
         outputs={
             "card": dict(card),
             "trials": trials,
+            "files": [plot, path_of(stage, stage.partition, card["sha256"], CARD)],
             "model_path": path_of(stage, stage.partition, card["sha256"], MODEL),
             "table_versions": training_set.manifest(stage, stage.partition)["versions"],
         },
     )
+
+
+def _table(stage: Stage, trials: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The trials, the best first, with a column for each hyper-parameter."""
+    objective = stage.use_case.objective
+    rows = [
+        {
+            "family": trial["family"],
+            objective: trial["value"],
+            **{name: f"{value:.4g}" for name, value in trial["params"].items()},
+        }
+        for trial in trials
+    ]
+    ascending = not METRICS[objective].higher_is_better
+    return pd.DataFrame(rows).sort_values(objective, ascending=ascending).fillna("")

@@ -21,6 +21,9 @@ from resources.compute.task import TaskResult
 from resources.delta import MissingDataError
 
 GATE, RESULT, REPORT = "gate.json", "result.json", "report.html"
+BLOCK = "h"
+"""Rows whose event lies in the same hour share weather, traffic, outages: what they prove about a
+model, they prove together."""
 DIGITS = 10
 """Of the numbers in a gate: the same gate has the same hash whatever the order of a sum."""
 
@@ -50,6 +53,11 @@ class _HeldOut:
     def opponent(self) -> str:
         return "champion" if self.champion else "dummy"
 
+    @property
+    def blocks(self) -> np.ndarray:
+        times = self.rows[self.stage.use_case.event_time]
+        return np.asarray(times.dt.floor(BLOCK).astype("int64"))
+
     @cached_property
     def groups(self) -> dict[str, pd.Series]:
         names = self.stage.use_case.slices
@@ -66,17 +74,17 @@ def run(stage: Stage) -> TaskResult:
     gate = _gate(held_out)
     result = _result(held_out)
     pictures = pictures_of(result, stage.use_case.objective, held_out.opponent)
-    report = stage.path("evaluation", stage.partition, REPORT)
-    stage.artifacts.write_json(stage.path("evaluation", stage.partition, RESULT), result)
-    stage.artifacts.write(report, _report(held_out, gate, result, pictures).encode())
-    gate_hash = stage.artifacts.write_json(stage.path("evaluation", stage.partition, GATE), gate)
+    paths = [stage.path("evaluation", stage.partition, file) for file in (RESULT, REPORT, GATE)]
+    stage.artifacts.write_json(paths[0], result)
+    stage.artifacts.write(paths[1], _report(held_out, gate, result, pictures).encode())
+    gate_hash = stage.artifacts.write_json(paths[2], gate)
     return TaskResult(
         data_version=gate_hash[:16],
         metadata={
             "passed": gate["passed"],
             "held_out_rows": result["rows"],
             **_numbers(result),
-            "report": {"type": "path", "raw_value": stage.artifacts.uri(report)},
+            "report": {"type": "path", "raw_value": stage.artifacts.uri(paths[1])},
             "metrics": md_table(_metrics_table(result)),
             "rules": md_table(pd.DataFrame(gate["rules"])[["rule", "passed", "message"]]),
             "slices": md_table(_slices_table(held_out, result)),
@@ -86,7 +94,7 @@ def run(stage: Stage) -> TaskResult:
             "passed": gate["passed"],
             "metrics": result["metrics"],
             "gate_sha256": gate_hash,
-            "files": [report],
+            "files": paths,
         },
     )
 
@@ -131,24 +139,22 @@ def _held_out(stage: Stage) -> _HeldOut:
         )
     champion = ledger.champion_before(ledger.entries(stage.tables, use_case), pinned.as_of)
     base = float(train[use_case.label].mean())
-    scores = {"candidate": _scores(stage, card, week, card["sha256"], rows)}
+    scores = {"candidate": _scores(stage, week, card["sha256"], rows)}
     if champion is not None:
-        theirs = candidate.card(stage, champion.as_of)
-        scores["champion"] = _scores(stage, theirs, champion.as_of, champion.model_sha256, rows)
+        scores["champion"] = _scores(stage, champion.as_of, champion.model_sha256, rows)
     scores["dummy"] = np.full(len(rows), base)
     return _HeldOut(stage, card, champion, rows, scores, base)
 
 
-def _scores(
-    stage: Stage, card: Mapping[str, Any], week: str, expected: str, rows: pd.DataFrame
-) -> np.ndarray:
-    missing = [name for name in card["features"] if name not in rows.columns]
+def _scores(stage: Stage, week: str, model_sha256: str, rows: pd.DataFrame) -> np.ndarray:
+    features = candidate.card(stage, week, model_sha256)["features"]
+    missing = [name for name in features if name not in rows.columns]
     if missing:
         raise ValueError(
             f"{stage.use_case.name}: the model of {week} needs {', '.join(missing)}, which the"
             " features no longer have; keep them until another model is champion"
         )
-    return models.score(candidate.load_model(stage, week, expected), rows[card["features"]])
+    return models.score(candidate.load_model(stage, week, model_sha256), rows[features])
 
 
 def _gate(held_out: _HeldOut) -> dict[str, Any]:
@@ -159,6 +165,7 @@ def _gate(held_out: _HeldOut) -> dict[str, Any]:
         held_out.scores,
         held_out.groups,
         objective=use_case.objective,
+        blocks=held_out.blocks,
         seed=use_case.seed,
     )
     return {
@@ -196,6 +203,7 @@ def _result(held_out: _HeldOut) -> dict[str, Any]:
         [METRICS[name] for name in use_case.metrics],
         held_out.truth,
         held_out.scores,
+        blocks=held_out.blocks,
         seed=use_case.seed,
     )
     return {
@@ -212,7 +220,12 @@ def _result(held_out: _HeldOut) -> dict[str, Any]:
 def _by_group(held_out: _HeldOut, labels: pd.Series) -> list[dict[str, Any]]:
     use_case = held_out.stage.use_case
     return evaluation.by_group(
-        use_case.metrics, held_out.truth, held_out.scores, labels, seed=use_case.seed
+        use_case.metrics,
+        held_out.truth,
+        held_out.scores,
+        labels,
+        blocks=held_out.blocks,
+        seed=use_case.seed,
     )
 
 

@@ -16,7 +16,7 @@ from resources.delta import PARTITION, MissingDataError, combined, partition_has
 if TYPE_CHECKING:
     from mlops_assets.use_cases import UseCase
 
-MAX_NULL_RATE = 0.5
+MAX_NULL_RATE = 0.75
 PROBES = 6
 ROWS_A_PROBE = 20
 

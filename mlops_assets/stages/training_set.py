@@ -42,7 +42,7 @@ def run(stage: Stage) -> TaskResult:
     partitions = _partitions(stage)
     pins = {name: stage.tables.version(stage.table(name)) for name in ("features", "labels")}
     rows = _rows(stage, stage.partition, partitions, pins)
-    manifest = {
+    manifest: dict[str, Any] = {
         "as_of": stage.partition,
         "partitions": partitions,
         "versions": pins,

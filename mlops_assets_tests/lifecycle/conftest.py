@@ -88,6 +88,12 @@ def materialized(result: dg.ExecuteInProcessResult) -> set[str]:
     return {event.asset_key.path[-1] for event in result.get_asset_materialization_events()}
 
 
+def why(result: dg.ExecuteInProcessResult) -> str:
+    """What the steps that failed said."""
+    errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    return "\n".join(str(error) for error in errors)
+
+
 @pytest.fixture
 def operator(tmp_path: Path) -> Iterator[Operator]:
     warnings.simplefilter("ignore", dg.BetaWarning)

@@ -101,9 +101,48 @@ def test_intervals_of_a_ranking_cover_the_truth_as_often_as_they_say():
     assert 0.90 <= np.mean(covered) <= 0.98
 
 
-def _covers(metric: str, truth: np.ndarray, score: np.ndarray, true: float) -> bool:
-    found = bootstrap([METRICS[metric]], truth, {"m": score}, resamples=300)[metric].interval("m")
-    return found.low <= true <= found.high
+def test_blocks_that_share_their_fate_widen_the_interval_to_what_it_should_be():
+    """30 blocks of 10 rows whose errors have a common part: rows alone would cover far less."""
+    random, blocks = np.random.default_rng(10), np.repeat(np.arange(30), 10)
+    covered = {"rows": [], "blocks": []}
+    for _ in range(200):
+        error = random.normal(size=30)[blocks] + random.normal(size=300)
+        for name, kind in (("rows", None), ("blocks", blocks)):
+            covered[name].append(_covers("rmse", error, np.zeros(300), np.sqrt(2), kind))
+    assert 0.88 <= np.mean(covered["blocks"]) <= 0.98
+    assert np.mean(covered["rows"]) < 0.8
+
+
+@pytest.mark.parametrize("blocks", [1, 4])
+def test_few_blocks_tell_no_spread(blocks):
+    truth, scores = rows(0)
+    named = np.arange(len(truth)) % blocks
+    for metric in bootstrap(CLASSIFICATION, truth, scores, blocks=named, resamples=20).values():
+        estimate = metric.gain("new", "old")
+        assert (estimate.low, estimate.high) == (-np.inf, np.inf)
+
+
+def test_the_names_and_the_order_of_blocks_do_not_matter():
+    truth, scores = rows(0)
+    blocks = np.arange(len(truth)) % 12
+    order = np.random.default_rng(0).permutation(len(truth))
+    moved = {name: score[order] for name, score in scores.items()}
+    one = bootstrap(CLASSIFICATION, truth, scores, blocks=blocks, resamples=50)
+    two = bootstrap(CLASSIFICATION, truth[order], moved, blocks=blocks[order] + 7, resamples=50)
+    for name in one:
+        assert one[name].gain("new", "old") == two[name].gain("new", "old")
+
+
+def _covers(
+    metric: str,
+    truth: np.ndarray,
+    score: np.ndarray,
+    true: float,
+    blocks: np.ndarray | None = None,
+) -> bool:
+    found = bootstrap([METRICS[metric]], truth, {"m": score}, blocks=blocks, resamples=300)
+    interval = found[metric].interval("m")
+    return interval.low <= true <= interval.high
 
 
 def test_one_sided_bounds_of_equal_models_are_crossed_as_often_as_they_say():

@@ -189,7 +189,25 @@ def test_a_slice_without_a_group_of_enough_rows_proves_nothing():
     rule = Rule(metric="log_loss", against="dummy", slice="carrier", min_rows=ROWS)
     found = classify(rule, late(0.1))
     assert not found.passed
-    assert found.message == f"no group of carrier has {ROWS} rows or more"
+    assert found.message == f"no group of carrier has {ROWS} rows in 5 blocks"
+
+
+def test_rows_that_share_their_fate_are_less_evidence():
+    """The candidate wins on one lucky day of eight: no proof, whatever the number of its rows."""
+    day = np.repeat(np.arange(8), ROWS // 8)
+    lucky = np.where(day == 3, late(0.0), late(0.5))
+    rule = vs("champion", "log_loss")
+    assert classify(rule, lucky, late(0.5)).passed
+    assert not classify(rule, lucky, late(0.5), blocks=day).passed
+
+
+def test_too_few_blocks_prove_nothing():
+    found = classify(vs("dummy", "log_loss"), late(0.0), blocks=np.arange(ROWS) % 4)
+    assert not found.passed
+    assert found.bound is None
+    assert "no bound is known" in found.message
+    sliced = classify(vs("dummy", "log_loss", by="carrier"), late(0.0), blocks=np.arange(ROWS) % 4)
+    assert not sliced.passed
 
 
 def test_a_group_of_one_class_proves_nothing_about_a_ranking():

@@ -42,6 +42,17 @@ def test_registering_again_makes_no_second_version(registry: Registry, use_case:
     assert registry.register(use_case, **MODEL | {"sha256": "b" * 64}) == "3"
 
 
+def test_a_version_is_found_by_its_content(registry: Registry, use_case: str) -> None:
+    with pytest.raises(LookupError):
+        registry.find(use_case, sha256=MODEL["sha256"], as_of="2013-04-01")
+    version = registry.register(use_case, **MODEL)
+    found = registry.find(use_case, sha256=MODEL["sha256"], as_of="2013-04-01")
+    assert found == registry.version(use_case, version)
+    for other in ({"sha256": "b" * 64, "as_of": "2013-04-01"}, {"sha256": "a" * 64, "as_of": "x"}):
+        with pytest.raises(LookupError):
+            registry.find(use_case, **other)
+
+
 def test_use_cases_have_versions_of_their_own(registry: Registry, use_case: str) -> None:
     registry.register(use_case, **MODEL)
     assert registry.register(f"{use_case}_too", **MODEL) == "1"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -122,21 +122,23 @@ class Load:
         return threads
 
 
-def under_load(running: bento.Running, directory: Path, at: signal.Signals) -> tuple[Load, float]:
-    """Signal the service while clients ask; return what they were answered and when it was."""
+def under_load(running: bento.Running, directory: Path, end: Callable[[], None]) -> Load:
+    """End the service while clients ask; return what they were answered."""
     load = Load(running.url)
     threads = load.start()
     while not (list(directory.iterdir()) and len(load.answered) > 100):
         time.sleep(0.02)
-    signalled = time.monotonic()
-    if at == signal.SIGKILL:
-        os.killpg(running.process.pid, at)
-    else:
-        running.process.send_signal(at)
+    end()
     for thread in threads:
         thread.join(30)
-    running.process.wait(30)
-    return load, signalled
+    assert not any(thread.is_alive() for thread in threads)
+    return load
+
+
+def workers(running: bento.Running) -> list[psutil.Process]:
+    found: list[psutil.Process] = psutil.Process(running.process.pid).children(recursive=True)
+    assert found
+    return found
 
 
 def logged(directory: Path) -> list[str]:
@@ -151,22 +153,33 @@ def logged(directory: Path) -> list[str]:
 def test_killed_under_load_it_loses_no_answer_older_than_the_stated_bound(
     built: BuiltService, tmp_path: Path
 ) -> None:
+    killed: list[float] = []
     with bento.serving(built.path, prediction_log=tmp_path) as running:
-        load, killed = under_load(running, tmp_path, signal.SIGKILL)
+
+        def kill() -> None:
+            family = workers(running)
+            killed.append(time.monotonic())
+            for process in (running.process, *family):
+                process.kill()
+
+        load = under_load(running, tmp_path, kill)
     kept = set(logged(tmp_path))
     lost = [at for request_id, at in load.answered.items() if request_id not in kept]
     # 200 ms, plus what the write then under way and a busy machine may take.
-    assert all(killed - at < 0.2 + 1.0 for at in lost)
+    assert all(killed[0] - at < 0.2 + 1.0 for at in lost)
     assert kept
 
 
 @pytest.mark.faults
-def test_stopped_under_load_it_loses_nothing_and_leaves_no_process(
-    built: BuiltService, tmp_path: Path
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "orphaned"])
+def test_ended_under_load_it_loses_nothing_and_leaves_no_process(
+    built: BuiltService, tmp_path: Path, end: signal.Signals
 ) -> None:
+    """SIGTERM asks for it; after SIGKILL of BentoML's supervisor the workers end themselves."""
     with bento.serving(built.path, prediction_log=tmp_path) as running:
-        family = psutil.Process(running.process.pid).children(recursive=True)
-        assert family
-        load, _ = under_load(running, tmp_path, signal.SIGTERM)
+        family = workers(running)
+        load = under_load(running, tmp_path, lambda: running.process.send_signal(end))
+        gone, alive = psutil.wait_procs(family, timeout=30)
+    assert gone
+    assert not alive
     assert set(load.answered) <= set(logged(tmp_path))
-    assert not any(process.is_running() for process in family)

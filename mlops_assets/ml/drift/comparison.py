@@ -40,6 +40,8 @@ LARGE = 0.5
 NOTABLE_CORRELATION = 0.1
 MATTERS = 0.25
 EXAMPLES = 3
+UNKNOWN = -3
+"""Where the rate of unknown categories stands among a column's events."""
 
 FindingKind = Literal["column", "score", "correlation"]
 
@@ -179,7 +181,7 @@ def _broken(column: ColumnProfile, kind: FindingKind, problem: str) -> Finding:
 
 def _missing(column: ColumnProfile, kind: FindingKind, count: int, rows: int) -> Finding:
     reference, current = column.missing.share[0], count / rows
-    message = f"{current:.1%} of rows have no value, {reference:.1%} of the reference's"
+    message = f"{current:.1%} of rows have no value, {reference:.1%} in the reference"
     if count == rows:
         message = "the column is empty"
     return Finding(
@@ -215,13 +217,17 @@ def _events(
         counts.hits[-1] = rows
     p_values = column.events.p_values(counts.hits, rows) * len(counts.hits)
     effects = column.events.effects(counts.hits, rows)
+    if column.kind == "category" and effects[UNKNOWN] < 0:
+        p_values[UNKNOWN] = 1.0  # fewer new categories than usual are no news
     event = len(counts.hits) - 1 if constant else int(np.lexsort((-np.abs(effects), p_values))[0])
     reference, current = column.events.share[event], counts.hits[event] / rows
     message = (
-        f"{current:.1%} of values are {counts.labels[event]}, {reference:.1%} of the reference's"
+        f"{current:.1%} of values are {counts.labels[event]}, {reference:.1%} in the reference"
     )
     if constant:
         message = f"is constant ({counts.constant}), the reference has {column.distinct} values"
+    elif current == 0 and counts.labels[event] in map(repr, column.categories):
+        message = f"{counts.labels[event]} has vanished, {reference:.1%} in the reference"
     return Finding(
         name=column.name,
         kind=kind,
@@ -248,12 +254,12 @@ def _category(column: ColumnProfile, present: pd.Series) -> _Counts:
     counts.index = counts.index.map(str)
     watched = counts.reindex(column.categories, fill_value=0).to_numpy()
     unknown = counts[~counts.index.isin(column.known)]
-    others = counts.sum() - watched.sum() - unknown.sum()
+    unwatched = counts.sum() - watched.sum()
     constant = str(counts.index[0]) if len(counts) == 1 else None
     examples = ", ".join(repr(name) for name in unknown.index[:EXAMPLES])
     labels = [repr(name) for name in column.categories]
-    labels += ["of rarer categories", f"new ({examples})", repr(column.mode)]
-    hits = np.concatenate([watched, [others, unknown.sum(), counts.get(column.mode, 0)]])
+    labels += [f"new ({examples})", "of rarer categories", repr(column.mode)]
+    hits = np.concatenate([watched, [unknown.sum(), unwatched, counts.get(column.mode, 0)]])
     return _Counts(hits, labels, constant)
 
 
@@ -283,3 +289,29 @@ def _correlation(pair: PairProfile, r: float, rows: int) -> Finding:
         current=r,
         message=f"{name}: rank correlation {r:.2f}, {expected:.2f} in the reference",
     )
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A part of a column's values: its share in the reference and in the window."""
+
+    label: str
+    reference: float
+    current: float
+
+
+def distribution(column: ColumnProfile, values: pd.Series, most: int = 10) -> list[Bar]:
+    """How the values of a column are distributed, for a picture; empty where there are none."""
+    numbers = as_numbers(values) if column.kind == "numeric" else None
+    present = values[values.notna() if numbers is None else ~np.isnan(numbers)]
+    if column.events is None or present.empty:
+        return []
+    counts = _category(column, present) if numbers is None else _numeric(column, numbers)
+    shares = np.array([column.events.share, counts.hits / len(present)])[:, :-1]
+    if numbers is None:
+        order = np.argsort(-shares.max(axis=0), kind="stable")[:most]
+        return [Bar(counts.labels[n].strip("'"), *shares[:, n].tolist()) for n in order]
+    parts = np.diff(shares, axis=1, prepend=0.0, append=1.0)
+    edges = [f"{cut:.3g}" for cut in column.cuts]
+    labels = [f"≤ {edges[0]}", *(f"– {edge}" for edge in edges[1:]), f"> {edges[-1]}"]
+    return [Bar(label, *part) for label, part in zip(labels, parts.T.tolist(), strict=True)]

@@ -41,8 +41,9 @@ class ColumnProfile:
     """One column of the reference.
 
     `events` are rates among the rows with a value: for a numeric column, values up to each of
-    `cuts`; for a category, rows of each of `categories`, of other known ones and of unknown ones;
-    for both, last, the most frequent value, `mode`. `missing` is the rate of rows without a value.
+    `cuts`; for a category, rows of each of `categories`, of one that is not `known`, of any but
+    `categories`; for both, last, the most frequent value, `mode`. `missing` is the rate of rows
+    without a value.
     """
 
     name: str
@@ -284,10 +285,9 @@ def _category(
     # What a week has and no other week does would have been unknown in that week.
     own = (hits > 0).sum(axis=0) == 1
     own[order[KNOWN:]] = True
-    others = np.setdiff1d(known, watched)
-    others = others[~own[others]]
     unknown = hits[:, own].sum(axis=1)
-    columns = [hits[:, watched], hits[:, others].sum(axis=1), unknown, hits[:, order[0]]]
+    unwatched = rows - hits[:, watched].sum(axis=1)
+    columns = [hits[:, watched], unknown, unwatched, hits[:, order[0]]]
     text = [str(name) for name in names]
     described = replace(
         column,
