@@ -93,6 +93,24 @@ def replay(
 
 
 @app.command()
+def rollback(
+    use_case: Annotated[str, typer.Argument(help="Name of the use case.")],
+    reason: Annotated[str, typer.Option(help="Why; kept in the ledger.")],
+    to: Annotated[
+        str | None, typer.Option(help="Version in the registry. Default: the one before.")
+    ] = None,
+) -> None:
+    """Put an earlier version in charge: ledger, registry alias and, if one is live, deployment.
+
+    The version that is left comes back by a new evaluation only. Asked again by the same person
+    for the same reason, it goes no further back.
+    """
+    from mlops_assets.operations.rollback import rollback
+
+    raise typer.Exit(rollback(use_case, to, reason))
+
+
+@app.command()
 def doctor() -> None:
     """Say what this machine has and lacks, and the next step for each."""
     from mlops_assets.operations.doctor import doctor

@@ -20,6 +20,7 @@ def resources_for(environment: str) -> dict[str, ConfigurableResource[Any]]:
 def _local() -> dict[str, ConfigurableResource[Any]]:
     from resources.clock import Clock
     from resources.compute.local import LocalCompute
+    from resources.deployments.local import LocalDeployments
     from resources.files import Files
     from resources.home import home
     from resources.images import Images
@@ -30,6 +31,7 @@ def _local() -> dict[str, ConfigurableResource[Any]]:
     return {
         "clock": Clock(),
         "compute": LocalCompute(),
+        "deployments": LocalDeployments(),
         "files": Files(),
         "images": Images(home=str(home("bentoml"))),
         "registry": Registry(),

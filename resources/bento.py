@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from resources.artifacts import TamperedError, canonical_json, sha256
 
 READY_TIMEOUT = 60.0
 STOP_TIMEOUT = 15.0
+GOLDEN = "golden-"
+"""How ids of golden requests begin, so that logs tell them from clients' requests."""
 # The builder's package index must not travel with a Bento, nor slow its build down.
 _PRIVATE = ("PIP_", "UV_", "BENTOML_", "MLOPS_SERVICE_", "MLOPS_PREDICTION_LOG")
 
@@ -161,14 +164,31 @@ def serving(bento: str | Path, timeout: float = READY_TIMEOUT, **options: Any) -
 
 def ask_golden(bento: str | Path, timeout: float = READY_TIMEOUT) -> list[float]:
     """What the Bento, really served, answers to its golden request: scores in the rows' order."""
+    with serving(bento, timeout) as running:
+        return ask(running.url, bento, timeout)[1]
+
+
+def ask(
+    url: str, bento: str | Path, timeout: float = READY_TIMEOUT, *, token: str | None = None
+) -> tuple[str, list[float]]:
+    """What a running service answers to a Bento's golden request: model version and scores.
+
+    Raises ServiceError where it refuses, httpx.TransportError where it cannot be reached.
+    """
     import httpx
 
     golden = json.loads((Path(bento) / "src" / "golden.json").read_bytes())
-    with serving(bento, timeout) as running:
-        answer = httpx.post(f"{running.url}/predict_batch", json=golden["request"], timeout=timeout)
+    answer = httpx.post(
+        f"{url}/predict_batch",
+        json=golden["request"],
+        headers={"X-Request-ID": f"{GOLDEN}{uuid.uuid4()}"}
+        | ({} if token is None else {"Authorization": f"Bearer {token}"}),
+        timeout=timeout,
+    )
     if answer.status_code != 200:
         raise ServiceError(f"{bento} refuses its golden request: {answer.text}")
-    return [prediction["score"] for prediction in answer.json()["predictions"]]
+    content = answer.json()
+    return content["model_version"], [one["score"] for one in content["predictions"]]
 
 
 def stop(process: subprocess.Popen[bytes], timeout: float = STOP_TIMEOUT) -> None:

@@ -1,9 +1,13 @@
 """How a model lives: one asset a module, in the order in which data flow.
 
 dataset ─┬─ features ─┬─ training_set ── candidate ── evaluation ── champion ─┬─ service
-         └─ labels ───┘                                                       │
-             features ────────────────────────────────────── predictions ◄────┘
-             predictions, labels ── drift, performance
+         └─ labels ───┘                                                       │     │
+             features ────────────────────────────────────── predictions ◄────┘     │
+             labels ────────────────────────────────── prediction_log ◄── deployment ┘
+             predictions, labels ── drift, performance ── retraining
+
+Automation conditions carry new data down to drift and performance; the sensor of `retraining`
+carries what these find back up to training_set.
 """
 
 from collections.abc import Iterator
@@ -13,15 +17,19 @@ import dagster as dg
 
 from mlops_assets import use_cases
 from mlops_assets.lifecycle import (
+    automation,
     candidate,
     champion,
     dataset,
+    deployment,
     drift,
     evaluation,
     features,
     labels,
     performance,
+    prediction_log,
     predictions,
+    retraining,
     service,
     training_set,
 )
@@ -41,9 +49,12 @@ STEPS = (
     evaluation,
     champion,
     service,
+    deployment,
     predictions,
+    prediction_log,
     drift,
     performance,
+    retraining,
 )
 
 
@@ -53,7 +64,13 @@ def lifecycle(use_case: UseCase) -> dg.Definitions:
     built = list(_built(use_case))
     checks = [asset for asset in built if isinstance(asset, dg.AssetChecksDefinition)]
     assets = [asset for asset in built if not isinstance(asset, dg.AssetChecksDefinition)]
-    return dg.Definitions(assets=assets, asset_checks=checks, jobs=_jobs(use_case))
+    jobs = _jobs(use_case)
+    return dg.Definitions(
+        assets=assets,
+        asset_checks=checks,
+        jobs=list(jobs.values()),
+        sensors=[retraining.sensor(use_case, jobs["train"]), automation.sensor(use_case)],
+    )
 
 
 def _built(use_case: UseCase) -> Iterator[dg.AssetsDefinition | dg.AssetChecksDefinition]:
@@ -61,7 +78,7 @@ def _built(use_case: UseCase) -> Iterator[dg.AssetsDefinition | dg.AssetChecksDe
         yield from step.build(use_case)
 
 
-def _jobs(use_case: UseCase) -> "list[UnresolvedAssetJobDefinition]":
+def _jobs(use_case: UseCase) -> "dict[str, UnresolvedAssetJobDefinition]":
     """What is run together: each job's assets share their partitions."""
     parts = {
         "ingest": ("Fetch data, compute features and labels.", ("dataset", "features", "labels")),
@@ -69,14 +86,16 @@ def _jobs(use_case: UseCase) -> "list[UnresolvedAssetJobDefinition]":
             "Train, evaluate, promote and package a model.",
             ("training_set", "candidate", "evaluation", "champion", "service"),
         ),
+        "deploy": ("Put the champion's service in charge, at the live address.", ("deployment",)),
+        "log": ("Take in what the service answered.", ("prediction_log",)),
         "predict": ("Score rows by the champion of their day.", ("predictions",)),
         "monitor": ("Compare a week with what was promised.", ("drift", "performance")),
     }
-    return [
-        dg.define_asset_job(
+    return {
+        name: dg.define_asset_job(
             f"{use_case.name}_{name}",
             selection=dg.AssetSelection.assets(*([use_case.name, asset] for asset in assets)),
             description=description,
         )
         for name, (description, assets) in parts.items()
-    ]
+    }

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from mlops_assets import ledger
 from mlops_assets.ledger import Entry
 from mlops_assets.lifecycle.assets import key, settings
 from mlops_assets.lifecycle.checks import Check, specs
+from mlops_assets.lifecycle.metadata import announced
 from mlops_assets.lifecycle.partitions import as_of_weeks
 from mlops_assets.use_cases import UseCase
 from resources.artifacts import Artifacts, canonical_json, sha256
@@ -59,7 +59,8 @@ def _champion(use_case: UseCase, partitions: dg.PartitionsDefinition) -> dg.Asse
         registry: Registry,
     ) -> dg.MaterializeResult[None]:
         week = context.partition_key
-        gate_sha256, gate = read_gate(use_case, week, files.store(), _announced(context, use_case))
+        version = announced(context.instance, key(use_case, "evaluation"), week)
+        gate_sha256, gate = read_gate(use_case, week, files.store(), version)
         entries = ledger.entries(tables.store(), use_case)
         refuse_rolled_back(entries, gate_sha256)
         model = registry.find(use_case.name, sha256=gate["candidate_sha256"], as_of=week)
@@ -92,17 +93,8 @@ def _champion(use_case: UseCase, partitions: dg.PartitionsDefinition) -> dg.Asse
     return _asset
 
 
-def _announced(context: dg.AssetExecutionContext, use_case: UseCase) -> str:
-    """The data version under which Dagster knows the week's gate result."""
-    record = context.instance.get_latest_data_version_record(
-        key(use_case, "evaluation"), partition_key=context.partition_key
-    )
-    materialization = record.asset_materialization if record else None
-    return (materialization.tags or {}).get(DATA_VERSION_TAG, "") if materialization else ""
-
-
 def read_gate(
-    use_case: UseCase, week: str, files: Artifacts, announced: str
+    use_case: UseCase, week: str, files: Artifacts, expected: str
 ) -> tuple[str, Mapping[str, Any]]:
     """The stored gate result and its hash, if it is the one that was announced and was passed."""
     path = f"{use_case.name}/evaluation/{week}/gate.json"
@@ -111,10 +103,10 @@ def read_gate(
             f"there is no gate result for {week}; materialise {use_case.name} / evaluation first"
         )
     digest = sha256(files.read(path))
-    if not announced or not digest.startswith(announced):
+    if not expected or not digest.startswith(expected):
         raise PromotionRefusedError(
             f"the gate result of {week} has changed since it was made (SHA-256 {digest[:16]},"
-            f" announced {announced or 'never'}); materialise {use_case.name} / evaluation again"
+            f" announced {expected or 'never'}); materialise {use_case.name} / evaluation again"
         )
     gate = files.read_json(path, digest)
     failed = [rule["rule"] for rule in gate["rules"] if not rule["passed"]]

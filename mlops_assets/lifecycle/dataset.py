@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from mlops_assets.lifecycle import automation
 from mlops_assets.lifecycle.assets import stage_asset
 from mlops_assets.lifecycle.checks import Check, stage_checks
 from mlops_assets.lifecycle.partitions import data_partitions
@@ -21,6 +22,7 @@ def build(use_case: UseCase) -> Iterator[dg.AssetsDefinition | dg.AssetChecksDef
         " rows that do not wait in quarantine with the reason.",
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        automation_condition=automation.arriving(use_case),
     )
     yield stage_checks(
         use_case,

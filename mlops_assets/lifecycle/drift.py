@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from mlops_assets.lifecycle import automation
 from mlops_assets.lifecycle.assets import key
 from mlops_assets.lifecycle.checks import Check, stage_checks
 from mlops_assets.lifecycle.partitions import in_charge, past_weeks
@@ -21,6 +22,7 @@ def build(use_case: UseCase) -> Iterator[dg.AssetsDefinition | dg.AssetChecksDef
         description="Has the world become another than the one the model has learnt? A week's"
         " inputs and scores, compared with those of its training set.",
         partitions_def=partitions,
+        automation_condition=automation.watching(use_case),
         deps=[
             key(use_case, "features"),
             key(use_case, "predictions"),

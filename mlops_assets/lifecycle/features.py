@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from mlops_assets.lifecycle import automation
 from mlops_assets.lifecycle.assets import key, stage_asset
 from mlops_assets.lifecycle.checks import Check, stage_checks
 from mlops_assets.lifecycle.partitions import data_partitions, history
@@ -21,6 +22,7 @@ def build(use_case: UseCase) -> Iterator[dg.AssetsDefinition | dg.AssetChecksDef
         " is made.",
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        automation_condition=automation.following(use_case),
         deps=[dg.AssetDep(key(use_case, "dataset"), partition_mapping=history(use_case))],
     )
     yield stage_checks(

@@ -52,6 +52,13 @@ def materialized(
     yield from _own_versions(context, result, facts)
 
 
+def announced(instance: dg.DagsterInstance, asset: dg.AssetKey, partition: str) -> str:
+    """The data version under which Dagster knows a partition; empty where it knows of none."""
+    record = instance.get_latest_data_version_record(asset, partition_key=partition)
+    materialization = record.asset_materialization if record else None
+    return (materialization.tags or {}).get(DATA_VERSION_TAG, "") if materialization else ""
+
+
 def _own_versions(
     context: dg.AssetExecutionContext, result: TaskResult, facts: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[dg.AssetMaterialization]:

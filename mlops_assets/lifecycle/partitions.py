@@ -6,6 +6,9 @@ import dagster as dg
 
 from mlops_assets.use_cases import UseCase
 
+MEMORY = timedelta(days=5 * 365)
+"""No champion stays longer."""
+
 
 def data_partitions(use_case: UseCase) -> dg.TimeWindowPartitionsDefinition:
     """One partition a day or hour of data."""
@@ -14,6 +17,19 @@ def data_partitions(use_case: UseCase) -> dg.TimeWindowPartitionsDefinition:
         start_date=use_case.calendar.first(use_case.start),
         end_date=use_case.calendar.first(use_case.end) if use_case.end else None,
         timezone=use_case.timezone,
+    )
+
+
+def service_partitions(use_case: UseCase) -> dg.TimeWindowPartitionsDefinition:
+    """One partition a day or hour in which a service may answer: data may end, serving goes on.
+
+    The present one is there too.
+    """
+    kind = {"day": dg.DailyPartitionsDefinition, "hour": dg.HourlyPartitionsDefinition}
+    return kind[use_case.cadence](
+        start_date=use_case.calendar.first(use_case.start),
+        timezone=use_case.timezone,
+        end_offset=1,
     )
 
 
@@ -46,6 +62,13 @@ def window(use_case: UseCase) -> dg.TimeWindowPartitionMapping:
 def in_charge() -> dg.TimeWindowPartitionMapping:
     """From a day, or a week that is watched, to the as-of week it lies in."""
     return dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+
+
+def so_far(use_case: UseCase) -> dg.TimeWindowPartitionMapping:
+    """From a day to the as-of weeks of which one has made the champion of that day."""
+    return dg.TimeWindowPartitionMapping(
+        start_offset=-(MEMORY // use_case.calendar.step), allow_nonexistent_upstream_partitions=True
+    )
 
 
 def _weeks(use_case: UseCase, end_offset: int) -> dg.WeeklyPartitionsDefinition:

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from mlops_assets.lifecycle import automation
 from mlops_assets.lifecycle.assets import key, stage_asset
 from mlops_assets.lifecycle.checks import Check, stage_checks
-from mlops_assets.lifecycle.partitions import data_partitions, in_charge
+from mlops_assets.lifecycle.partitions import data_partitions, so_far
 from mlops_assets.use_cases import UseCase
 
 
@@ -21,9 +22,10 @@ def build(use_case: UseCase) -> Iterator[dg.AssetsDefinition | dg.AssetChecksDef
         " champion of that day, however late it is computed.",
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        automation_condition=automation.predicting(use_case),
         deps=[
             key(use_case, "features"),
-            dg.AssetDep(key(use_case, "champion"), partition_mapping=in_charge()),
+            dg.AssetDep(key(use_case, "champion"), partition_mapping=so_far(use_case)),
         ],
     )
     yield stage_checks(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -26,6 +27,7 @@ def ui(port: int = 3000, mlflow_port: int = 5000) -> None:
     instance().dispose()
     client(default_uri())  # creates the database, which servers that start together cannot
     console.print(f"Dagster: http://localhost:{port}   MLflow: http://localhost:{mlflow_port}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the blocks below end
     with ExitStack() as stack:
         running = [
             stack.enter_context(_Process(command)) for command in _commands(port, mlflow_port)

@@ -16,12 +16,22 @@ from mlops_assets.ml.contract import Column
 from mlops_assets.ml.families import ModelFamily
 from mlops_assets.ml.gates import Rule
 from mlops_assets.ml.metrics import Kind
+from mlops_assets.ml.policy import Retraining
 from mlops_assets.use_cases._validation import problems
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Column", "ModelFamily", "Rule", "UseCase", "discover", "get", "register"]
+__all__ = [
+    "Column",
+    "ModelFamily",
+    "Retraining",
+    "Rule",
+    "UseCase",
+    "discover",
+    "get",
+    "register",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +102,8 @@ class UseCase:
     """Share of rows that may break the contract, and go to quarantine, without failing it."""
     alpha: float = 0.01
     """How often the drift check of a week may fail although nothing changed."""
+    retraining: Retraining = Retraining()
+    """When failed checks, and age, lead to another training."""
     compute: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Stage -> fields of its `ComputeProfile` that differ from the default."""
 

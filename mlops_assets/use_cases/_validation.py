@@ -21,6 +21,7 @@ def problems(use_case: UseCase) -> list[tuple[str, str]]:
         *_column_problems(use_case),
         *_model_problems(use_case),
         *_time_problems(use_case),
+        *_retraining_problems(use_case),
     ]
 
 
@@ -139,6 +140,23 @@ def _time_problems(use_case: UseCase) -> list[tuple[str, str]]:
         for f, value in {"tolerance": use_case.tolerance, "alpha": use_case.alpha}.items()
         if not 0 <= value < 1
     ]
+    return problems
+
+
+def _retraining_problems(use_case: UseCase) -> list[tuple[str, str]]:
+    policy = use_case.retraining
+    problems = [
+        (f"retraining.{f}", f"{getattr(policy, f)} is negative")
+        for f in ("cooldown", "pause")
+        if getattr(policy, f) < timedelta(0)
+    ]
+    problems += [
+        (f"retraining.{f}", f"at least 1, or nothing is ever {done}")
+        for f, done in {"daily_budget": "retrained", "attempts": "tried"}.items()
+        if getattr(policy, f) < 1
+    ]
+    if policy.max_age is not None and policy.max_age < policy.cooldown:
+        problems.append(("retraining.max_age", "must not be shorter than retraining.cooldown"))
     return problems
 
 

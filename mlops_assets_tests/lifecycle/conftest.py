@@ -16,6 +16,7 @@ from mlops_assets.use_cases import UseCase
 from mlops_assets_tests.toy import TOY
 from resources.clock import Clock
 from resources.compute.local import LocalCompute
+from resources.deployments.local import LocalDeployments
 from resources.files import Files
 from resources.images import Images
 from resources.registry import Registry
@@ -33,6 +34,7 @@ def resources(root: Path) -> dict[str, Any]:
     return {
         "clock": Clock(fixed=NOW),
         "compute": LocalCompute(),
+        "deployments": LocalDeployments(home=str(root / "deployments")),
         "files": Files(uri=str(root / "artifacts")),
         "images": Images(home=str(root / "bentoml")),
         "registry": Registry(tracking_uri=uri),
@@ -51,23 +53,34 @@ class Operator:
     resources: Mapping[str, Any] = field(default_factory=dict)
 
     def materialize(
-        self, assets: Sequence[str], first: str, last: str | None = None
+        self, assets: Sequence[str], first: str | None = None, last: str | None = None
     ) -> dg.ExecuteInProcessResult:
-        """One run over a partition, or over a range of them; never raises."""
+        """One run, over a partition or a range of them where there are any; never raises."""
+        tags = {} if first is None else {"dagster/partition": first}
+        if first is not None and last is not None:
+            tags = {
+                "dagster/asset_partition_range_start": first,
+                "dagster/asset_partition_range_end": last,
+            }
+        keys = [dg.AssetKey([self.use_case.name, asset]) for asset in assets]
+        return self._run(dg.AssetSelection.assets(*keys), tags)
+
+    def check(self, asset: str) -> dg.ExecuteInProcessResult:
+        """Ask the checks of an asset without partitions."""
+        key = dg.AssetKey([self.use_case.name, asset])
+        return self._run(dg.AssetSelection.checks_for_assets(key), {})
+
+    def _run(
+        self, selection: dg.AssetSelection, tags: Mapping[str, str]
+    ) -> dg.ExecuteInProcessResult:
         defs = dg.Definitions.merge(
             lifecycle(self.use_case),
             dg.Definitions(
                 resources={**resources(self.root), **self.resources},
                 executor=dg.in_process_executor,
-                jobs=[dg.define_asset_job("chosen", [f"{self.use_case.name}/{a}" for a in assets])],
+                jobs=[dg.define_asset_job("chosen", selection)],
             ),
         )
-        tags = {"dagster/partition": first}
-        if last is not None:
-            tags = {
-                "dagster/asset_partition_range_start": first,
-                "dagster/asset_partition_range_end": last,
-            }
         return defs.resolve_job_def("chosen").execute_in_process(
             instance=self.instance,
             tags=tags,

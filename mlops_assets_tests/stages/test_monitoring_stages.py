@@ -141,7 +141,7 @@ def test_a_profile_that_was_tampered_with_is_refused(work):
 def test_what_is_missing_is_named(work, asset):
     with pytest.raises(MissingDataError, match="had no champion when week 2024-01-29 began"):
         work.run(asset, ["2024-01-29"])
-    with pytest.raises(MissingDataError, match="predictions.*nothing from 2024-02-19"):
+    with pytest.raises(MissingDataError, match=r"predictions.*nothing from 2024-02-19"):
         work.run(asset, ["2024-02-19"])
     with pytest.raises(MissingDataError, match=f"{asset} has no week {WEEK}; materialise it"):
         work.check(asset, [WEEK])
@@ -196,7 +196,7 @@ def test_no_labels_at_all_are_late_labels(work):
 
 
 def test_labels_that_mature_later_than_now_do_not_count(work):
-    later = pd.Timedelta(days=365)
+    later = pd.Timedelta(days=365).as_unit("us")
     alter(work, "labels", lambda rows: rows.assign(matured_at=rows["matured_at"] + later))
     assert work.run("performance", [WEEK]).outputs["labels_late"]
 

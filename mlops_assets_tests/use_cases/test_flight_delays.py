@@ -255,6 +255,14 @@ def test_a_cancelled_flight_tells_only_that_it_has_not_left() -> None:
     assert np.isnan(features["arrival_carrier_origin_24h"])
 
 
+def test_a_delay_that_was_never_reported_spoils_no_mean() -> None:
+    later = pd.Timestamp("2013-05-06T14:30Z")
+    row = flight(flight_id="b", event_time=later, departed_at=later, tailnum="N2")
+    history = pd.concat([flight(dep_delay=None), flight(dep_delay=8), row], ignore_index=True)
+    (features,) = compute_features(history[2:], history).to_dict("records")
+    assert features["departure_origin_1h"] == 8
+
+
 # --- models ---------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 import pytest
 
 from mlops_assets import use_cases
-from mlops_assets.use_cases import Column, Rule
+from mlops_assets.use_cases import Column, Retraining, Rule
 from mlops_assets_tests.toy import TOY
 
 LABEL = Column(name="late", dtype="int", description="")
@@ -49,6 +49,16 @@ WRONG = {
     "odd window": ({"train_window": timedelta(days=10)}, "train_window: .* whole number of weeks"),
     "end before start": ({"end": date(2023, 1, 1)}, "end: .* is not after start"),
     "all may be bad": ({"tolerance": 1.0}, "tolerance: 1.0 is not between 0 and 1"),
+    "negative cooldown": (
+        {"retraining": Retraining(cooldown=timedelta(days=-1))},
+        "retraining.cooldown: .* is negative",
+    ),
+    "old at once": (
+        {"retraining": Retraining(max_age=timedelta(days=1))},
+        "retraining.max_age: must not be shorter",
+    ),
+    "no budget": ({"retraining": Retraining(daily_budget=0)}, "retraining.daily_budget: at least 1"),
+    "no attempt": ({"retraining": Retraining(attempts=0)}, "retraining.attempts: at least 1"),
     "repeated feature": ({"features": TOY.features * 2}, "features: 'depot' appears twice"),
 }  # fmt: skip
 

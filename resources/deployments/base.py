@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from typing import Any
 
 from dagster import ConfigurableResource
 
-from resources.deployments.release import DeploymentError, Release, Status
+from resources import bento
+from resources.deployments.release import TOKEN, DeploymentError, Release, Status
 
 
 class Deployments(ConfigurableResource[Any], ABC):
@@ -20,9 +22,8 @@ class Deployments(ConfigurableResource[Any], ABC):
     def roll_out(self, use_case: str, release: Release) -> Status:
         """Put a release in charge without losing a request; nothing happens where it is already.
 
-        It must start and answer its golden request with the scores it was released with, or else
-        what was live stays so. Raises DeploymentError saying why, TamperedError where the Bento is
-        not the one that was released.
+        It must be the Bento that was released, start, and answer its golden request with the scores
+        it was released with. Raises DeploymentError saying what is wrong; what was live stays so.
         """
 
     @abstractmethod
@@ -38,6 +39,16 @@ class Deployments(ConfigurableResource[Any], ABC):
         if previous is None:
             raise DeploymentError(f"{use_case}: there is no earlier release to roll back to")
         return self.roll_out(use_case, previous)
+
+    def ask_golden(self, use_case: str) -> tuple[str, list[float]]:
+        """What the live address answers to the live release's golden request: version and scores.
+
+        Raises DeploymentError where nothing is live, ServiceError where the answer is a refusal.
+        """
+        status = self.status(use_case)
+        if status.url is None or status.live is None or not status.ready:
+            raise DeploymentError(f"{use_case}: {status.problem or 'no release is live'}")
+        return bento.ask(status.url, status.live.bento, token=os.environ.get(TOKEN))
 
     @abstractmethod
     def stop(self, use_case: str) -> None:

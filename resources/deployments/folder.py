@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from resources.artifacts import Artifacts
 from resources.deployments.release import DeploymentError
@@ -38,6 +38,11 @@ class Folder:
     def prediction_log(self) -> Path:
         return self.path / "prediction_log"
 
+    @property
+    def homes(self) -> Path:
+        """Where each service process has a directory for itself."""
+        return self.path / "services"
+
     def request(self) -> Mapping[str, Any]:
         """What was asked last: `id`, `verb` and its values; empty where nothing was."""
         return self._read(REQUEST)
@@ -54,17 +59,28 @@ class Folder:
         if not (self.path / LOCK).exists():
             return False
         with (self.path / LOCK).open() as file:
-            return not _lock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return not _lock(file.fileno(), fcntl.LOCK_SH)
 
-    def occupy(self) -> IO[str] | None:
-        """The supervisor's lock, with its process id to be read; None where another one has it."""
-        file = (self.path / LOCK).open("a+")
+    def occupy(self) -> bool:
+        """Take the supervisor's lock, for as long as this process or a fork of it lives.
+
+        False where another one has it.
+        """
+        handle = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         for _ in range(10):  # a client that looks has it for a moment
-            if _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                return file
+            if _lock(handle, fcntl.LOCK_EX):
+                return True
             time.sleep(POLL_SECONDS)
-        file.close()
-        return None
+        os.close(handle)
+        return False
+
+    def supervisor(self) -> int:
+        """The supervisor's process id, where there is one."""
+        return int((self.path / LOCK).read_text())
+
+    def sign(self) -> None:
+        """Write this process' id into the lock, for people who wonder whose it is."""
+        (self.path / LOCK).write_text(f"{os.getpid()}\n")
 
     def ask(self, verb: str, timeout: float, **values: Any) -> None:
         """Have the supervisor do something, started where there is none; wait until it is done.
@@ -132,16 +148,9 @@ class Folder:
         return f"{log} ends:\n{text}"
 
 
-def _lock(file: IO[str], operation: int) -> bool:
+def _lock(handle: int, operation: int) -> bool:
     try:
-        fcntl.flock(file, operation)
+        fcntl.flock(handle, operation | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
-
-
-def write_pid(lock: IO[str]) -> None:
-    """For people who want to know whose lock it is."""
-    lock.truncate(0)
-    lock.write(f"{os.getpid()}\n")
-    lock.flush()

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+TOKEN = "MLOPS_SERVICE_TOKEN"  # noqa: S105 - its name; the token itself is in the environment only
+
 
 class DeploymentError(RuntimeError):
     """A release could not be put in charge; what was live before still is."""

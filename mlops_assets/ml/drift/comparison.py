@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from mlops_assets.ml.drift.profile import (
+    RARE,
     ColumnProfile,
     Groups,
     PairProfile,
@@ -245,7 +246,7 @@ def _numeric(column: ColumnProfile, numbers: np.ndarray) -> _Counts:
     hits = numeric_hits(column, numbers, Groups.one(len(numbers)))[0]
     least = float(np.nanmin(numbers))
     constant = least if least == np.nanmax(numbers) else None
-    labels = [f"at most {cut:g}" for cut in column.cuts] + [f"{column.mode:g}"]
+    labels = [f"at most {cut:.4g}" for cut in column.cuts] + [f"{column.mode:.4g}"]
     return _Counts(hits, labels, constant)
 
 
@@ -258,7 +259,7 @@ def _category(column: ColumnProfile, present: pd.Series) -> _Counts:
     constant = str(counts.index[0]) if len(counts) == 1 else None
     examples = ", ".join(repr(name) for name in unknown.index[:EXAMPLES])
     labels = [repr(name) for name in column.categories]
-    labels += [f"new ({examples})", "of rarer categories", repr(column.mode)]
+    labels += [f"new ({examples})" if examples else "new", "rarer", repr(column.mode)]
     hits = np.concatenate([watched, [unknown.sum(), unwatched, counts.get(column.mode, 0)]])
     return _Counts(hits, labels, constant)
 
@@ -310,7 +311,8 @@ def distribution(column: ColumnProfile, values: pd.Series, most: int = 10) -> li
     shares = np.array([column.events.share, counts.hits / len(present)])[:, :-1]
     if numbers is None:
         order = np.argsort(-shares.max(axis=0), kind="stable")[:most]
-        return [Bar(counts.labels[n].strip("'"), *shares[:, n].tolist()) for n in order]
+        bars = [Bar(counts.labels[n].strip("'"), *shares[:, n].tolist()) for n in order]
+        return [bar for bar in bars if max(bar.reference, bar.current) >= RARE]
     parts = np.diff(shares, axis=1, prepend=0.0, append=1.0)
     edges = [f"{cut:.3g}" for cut in column.cuts]
     labels = [f"≤ {edges[0]}", *(f"– {edge}" for edge in edges[1:]), f"> {edges[-1]}"]

@@ -18,8 +18,9 @@ DISTINCT = 16
 """Numeric columns of no more values than this are cut at each of them."""
 CATEGORIES = 100
 """How many categories are watched one by one, the most frequent first."""
-RARE = 0.001
-"""Share of rows below which a category is watched only together with its like."""
+RARE, FEW = 0.001, 20
+"""Share and number of rows below which a category is watched only together with its like: had it
+been picked for the few rows it happens to have, the share of all others would be understated."""
 KNOWN = 5_000
 """How many categories are remembered, so as to recognise new ones."""
 CORRELATED = 6
@@ -280,7 +281,7 @@ def _category(
     counts = np.bincount(codes[codes >= 0], minlength=len(names))
     order = np.argsort(-counts, kind="stable")
     known = order[:KNOWN]
-    watched = known[counts[known] >= RARE * counts.sum()][:CATEGORIES]
+    watched = known[counts[known] >= max(RARE * counts.sum(), FEW)][:CATEGORIES]
     hits = groups.hits(codes, len(names))
     # What a week has and no other week does would have been unknown in that week.
     own = (hits > 0).sum(axis=0) == 1
