@@ -36,11 +36,14 @@ def demo() -> None:
 
 
 @app.command()
-def ui() -> None:
-    """Serve the Dagster UI and daemon (port 3000) and the MLflow UI (port 5000)."""
+def ui(
+    port: Annotated[int, typer.Option(help="Where to serve the Dagster UI.")] = 3000,
+    mlflow_port: Annotated[int, typer.Option(help="Where to serve the MLflow UI.")] = 5000,
+) -> None:
+    """Serve the Dagster UI, with its daemon, and the MLflow UI, until interrupted."""
     from mlops_assets.operations.ui import ui
 
-    ui()
+    ui(port, mlflow_port)
 
 
 @app.command()

@@ -26,11 +26,13 @@ def defs() -> dg.Definitions:
 
 def graph(defs: dg.Definitions) -> dict[str, Any]:
     assets = defs.resolve_asset_graph()
+    keys = sorted(assets.get_all_asset_keys())
+    jobs = [job.name for job in defs.resolve_all_job_defs() if not job.name.startswith("__")]
     return {
-        "assets": {key.to_user_string(): described(assets.get(key)) for key in sorted(assets.get_all_asset_keys())},
-        "jobs": sorted(job.name for job in defs.resolve_all_job_defs() if not job.name.startswith("__")),
+        "assets": {key.to_user_string(): described(assets.get(key)) for key in keys},
+        "jobs": sorted(jobs),
         "sensors": sorted(sensor.name for sensor in defs.sensors or []),
-    }  # fmt: skip
+    }
 
 
 def described(node: Any) -> dict[str, Any]:
@@ -58,7 +60,8 @@ def mapping(found: dg.PartitionMapping | None) -> str:
 def partitions(found: dg.PartitionsDefinition | None) -> str | None:
     if not isinstance(found, dg.TimeWindowPartitionsDefinition):
         return type(found).__name__ if found else None
-    return f"{found.schedule_type.value if found.schedule_type else found.cron_schedule}, {found.timezone}, from {found.get_first_partition_key()}"
+    cut = found.schedule_type.value if found.schedule_type else found.cron_schedule
+    return f"{cut}, {found.timezone}, from {found.get_first_partition_key()}"
 
 
 def test_the_graph_is_the_one_we_know(defs):

@@ -54,7 +54,7 @@ def following(use_case: UseCase) -> Condition:
         & AutomationCondition.missing()
         & _news(use_case)
         & ~AutomationCondition.any_deps_missing().ignore(_champion(use_case))
-        & AutomationCondition.all_deps_blocking_checks_passed().ignore(_champion(use_case))
+        & _none_failed(use_case)
         & _idle(use_case)
     )
 
@@ -72,7 +72,7 @@ def maturing(use_case: UseCase) -> Condition:
         & _matured(use_case)
         & _news(use_case)
         & ~AutomationCondition.any_deps_missing()
-        & AutomationCondition.all_deps_blocking_checks_passed()
+        & _none_failed(use_case)
         & _idle(use_case)
     )
 
@@ -129,7 +129,11 @@ def _some_days(use_case: UseCase) -> Condition:
 
 
 def _none_failed(use_case: UseCase) -> Condition:
-    """All the days that are there have passed their blocking checks."""
+    """All that is there has passed its blocking checks.
+
+    Dagster's own `all_deps_blocking_checks_passed` is true where *one* of several partitions of a
+    dependency has passed.
+    """
     passed = AutomationCondition.all_checks_match(
         AutomationCondition.check_passed(), blocking_only=True
     )

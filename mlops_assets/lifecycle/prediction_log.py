@@ -68,9 +68,10 @@ def _log(use_case: UseCase, partitions: dg.PartitionsDefinition) -> dg.AssetsDef
 def _hourly(use_case: UseCase) -> dg.AutomationCondition[Any]:
     """The present partition as it grows and the one before, whose last answers it misses."""
     deployed = dg.AssetSelection.assets(key(use_case, DEPLOYMENT))
+    hour_began: dg.AutomationCondition[Any] = dg.AutomationCondition.cron_tick_passed("5 * * * *")
     return (
-        dg.AutomationCondition.in_latest_time_window(use_case.calendar.step)
-        & dg.AutomationCondition.cron_tick_passed("5 * * * *").since_last_handled()
+        dg.AutomationCondition.in_latest_time_window(2 * use_case.calendar.step)
+        & hour_began.since_last_handled()
         & ~dg.AutomationCondition.any_deps_missing().allow(deployed)
         & ~dg.AutomationCondition.in_progress()
     ).with_label("hourly")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -38,7 +39,9 @@ class Finding:
 def doctor() -> int:
     """Print the findings; return 1 where something is absent that every life cycle needs."""
     findings = [look() for look in LOOKS]
-    table = Table("", "what", "found", "for", "next step", title="mlops-assets doctor")
+    table = Table(title="mlops-assets doctor")
+    for name in ("", "what", "found", "for", "next step"):
+        table.add_column(name, overflow="fold")
     for finding in findings:
         table.add_row(
             _mark(finding),
@@ -119,10 +122,17 @@ def _tracking() -> Finding:
 
 
 def _builder() -> Finding:
-    found = next((name for name in BUILDERS if shutil.which(name)), None)
+    found = next((name for name in BUILDERS if _works(name)), None)
     return Finding(
         "image builder", found, "OCI images of the service", f"install one of {', '.join(BUILDERS)}"
     )
+
+
+def _works(builder: str) -> bool:
+    """Whether a builder is installed and, where it needs a daemon, reaches it."""
+    if shutil.which(builder) is None:
+        return False
+    return subprocess.run([builder, "info"], capture_output=True, timeout=60).returncode == 0
 
 
 def _cluster() -> Finding:

@@ -25,8 +25,10 @@ from resources.home import home
 Strategy = Literal["drift", "scheduled", "never"]
 DAY = timedelta(days=1)
 JOBS = {
+    "fetch": ("dataset",),
     "ingest": ("dataset", "features", "labels"),
     "train": ("training_set", "candidate", "evaluation", "champion"),
+    "mature": ("labels",),
     "predict": ("predictions",),
     "drift": ("drift",),
     "performance": ("performance",),
@@ -134,8 +136,11 @@ class _Operator:
 
     def _begin(self, monday: str) -> None:
         """The data that the first model needs, and that model."""
-        first = self.calendar.week(monday)[0]
-        since = max(first - self.case.train_window, self.calendar.midnight(self.case.start))
+        first, start = self.calendar.week(monday)[0], self.calendar.midnight(self.case.start)
+        since = max(first - self.case.train_window, start)
+        before = self.calendar.keys(max(since - self.case.history, start), since)
+        if before:
+            self._run("fetch", before, first)
         self._run("ingest", self.calendar.keys(since, first), first)
         if not self._train(monday):
             raise SystemExit(f"no first model as of {monday}: the gate refused it")
@@ -143,9 +148,8 @@ class _Operator:
     def _live(self, week: str) -> None:
         """The week's data come in, are predicted and compared with what was learnt."""
         start, end = self.calendar.week(week)
-        since = max(start - self._maturing(), self.calendar.midnight(self.case.start))
-        self._run("ingest", self.calendar.keys(since, end), end)
         days = self.calendar.keys(start, end)
+        self._run("ingest", days, end)
         self._run("predict", days, end)
         drift = self._run("drift", [week], end)
         rows = self._stage().read("predictions", days, [*self.case.key])
@@ -167,7 +171,7 @@ class _Operator:
             end = self.calendar.week(week)[1]
             if record.metrics or end + self._maturing() > now:
                 continue
-            self._run("ingest", self.calendar.keys(end - self._maturing(), end), now)
+            self._run("mature", self.calendar.keys(end - self._maturing(), end), now)
             outcome = self._run("performance", [week], now)
             record.performance_failed = bool(outcome.failed_checks)
             record.metrics = self._metrics(week)

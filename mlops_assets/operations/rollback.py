@@ -149,11 +149,12 @@ def _entry(
 
 
 def _present(use_case: UseCase, tables: Tables, now: datetime) -> datetime:
-    """From when on it holds: now, or the end of what is known of data that have ended.
+    """From when on it holds: now or, of data that have ended, the end of what was taken in.
 
-    A life cycle of the past is operated week by week; its later promotions come after this.
+    So promotions of later weeks, where the past is operated again, come after it.
     """
-    stored = tables.store().partitions(f"{use_case.name}/dataset")
-    if use_case.end is None or now < use_case.calendar.midnight(use_case.end) or not stored:
+    if use_case.end is None or now < use_case.calendar.midnight(use_case.end):
         return now
-    return use_case.calendar.interval(max(stored))[1] - INSTANT
+    stored = tables.store().partitions(f"{use_case.name}/dataset")
+    last = max(stored, default=use_case.calendar.first(use_case.start))
+    return use_case.calendar.interval(last)[1] - timedelta(seconds=1)

@@ -102,7 +102,7 @@ class UseCase:
     """Share of rows that may break the contract, and go to quarantine, without failing it."""
     alpha: float = 0.01
     """How often the drift check of a week may fail although nothing changed."""
-    retraining: Retraining = Retraining()
+    retraining: Retraining = field(default_factory=Retraining)
     """When failed checks, and age, lead to another training."""
     compute: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Stage -> fields of its `ComputeProfile` that differ from the default."""

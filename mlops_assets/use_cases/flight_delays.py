@@ -523,7 +523,7 @@ USE_CASE = UseCase(
     metrics=("log_loss", "roc_auc", "brier", "average_precision"),
     slices=("carrier", "origin", "hour"),
     gate=(
-        Rule(metric="log_loss", against="champion"),
+        Rule(metric="log_loss", against="champion", confidence=0.8),
         Rule(metric="roc_auc", against="champion", threshold=-0.01),
         Rule(metric="log_loss", against="champion", slice="carrier", threshold=-0.03),
         Rule(metric="log_loss", against="champion", slice="origin", threshold=-0.02),

@@ -6,8 +6,10 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationPlanned,
     AssetCheckEvaluationTargetMaterializationData,
 )
+from dagster._core.definitions.partitions.subset.default import DefaultPartitionsSubset
 from dagster._core.events import StepMaterializationData
 from dagster._core.test_utils import create_run_for_test
 
@@ -22,10 +24,20 @@ def run(
     return create_run_for_test(instance, job_name=job, status=status, **more).run_id
 
 
-def finish(instance: dg.DagsterInstance, run_id: str, succeeded: bool = True) -> None:
+def end(instance: dg.DagsterInstance, run_id: str, kind: dg.DagsterEventType) -> None:
     """The run comes to its end."""
-    kind = dg.DagsterEventType.RUN_SUCCESS if succeeded else dg.DagsterEventType.RUN_FAILURE
     _report(instance, run_id, kind, None)
+
+
+def planned(
+    instance: dg.DagsterInstance, check: dg.AssetCheckKey, partition: str, run_id: str
+) -> None:
+    """A run is going to evaluate a check."""
+    subset = DefaultPartitionsSubset({partition})
+    data = AssetCheckEvaluationPlanned(
+        asset_key=check.asset_key, check_name=check.name, partitions_subset=subset
+    )
+    _report(instance, run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED, data)
 
 
 def materialized(

@@ -1,4 +1,4 @@
-"""Data flow by themselves: evaluated as the daemon does, with the outcome of runs told to Dagster."""
+"""Data flow by themselves: evaluated as the daemon does, with runs that are only told of."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from mlops_assets_tests.toy import variant
 LIVE = variant("live_parcels", end=None)
 ARCHIVE = variant("old_parcels")
 DAILY = ("dataset", "features", "labels", "predictions")
-TUESDAY = datetime(2024, 3, 5, 0, 5, tzinfo=UTC)
+TRAINED = ("training_set", "candidate", "evaluation", "champion", "service", "retraining")
+ALL = (*DAILY, *TRAINED, "drift", "performance")
 DAY = timedelta(days=1)
 
 
@@ -57,48 +58,127 @@ class Daemon:
                 )
 
     def past(self, until: datetime) -> None:
-        """All days before `until` have been through, with a champion of six weeks ago."""
-        days = self.use_case.calendar.keys(until - 20 * DAY, until)
+        """All that was due has been done by `until`, by a champion of six weeks before."""
+        calendar = self.use_case.calendar
+        days = calendar.keys(until - 20 * DAY, until)
         for asset in DAILY:
             self.ran(asset, days[:-1] if asset == "labels" else days)
-        self.ran("champion", ["2024-01-22"])
+        self.ran("champion", [calendar.week_key(until - timedelta(weeks=6))])
+        this_week = calendar.week(calendar.week_key(until))[0]
+        for asset, weeks_ago in (("drift", 1), ("performance", 2)):
+            self.ran(asset, [calendar.week_key(this_week - timedelta(weeks=weeks_ago))])
+
+    def settle(self, now: datetime, failed: str | None = None) -> dict[str, list[str]]:
+        """Tick and run what is requested until nothing is; returns all that was, in order."""
+        requested: dict[str, list[str]] = {}
+        for n in range(10):
+            asked = self.tick(now + n * timedelta(seconds=30))
+            if not asked:
+                return requested
+            for asset in ALL:
+                partitions = sorted(asked.get(asset, ()))
+                requested.setdefault(asset, []).extend(partitions)
+                self.ran(asset, partitions, failed)
+        raise AssertionError(f"there is no end of requests: {requested}")
 
 
-ALL = (*DAILY, "training_set", "candidate", "evaluation", "champion", "service", "drift",
-       "performance", "retraining")  # fmt: skip
+MONDAY = datetime(2024, 3, 4, 0, 1, tzinfo=UTC)
 
 
 @pytest.fixture
 def daemon(tmp_path):
+    """Switched on at the beginning of a Monday, once all was done by hand."""
     with dg.DagsterInstance.ephemeral() as instance:
         daemon = Daemon(LIVE, instance, tmp_path)
-        daemon.past(datetime(2024, 3, 4, tzinfo=UTC))
-        daemon.ran("drift", ["2024-02-19"])
-        daemon.ran("performance", ["2024-02-19"])
-        daemon.ran("drift", ["2024-02-26"])
-        assert daemon.tick(TUESDAY - DAY) == {}
+        daemon.past(MONDAY.replace(minute=0))
+        assert daemon.tick(MONDAY) == {}
         yield daemon
 
 
-def settle(daemon: Daemon, now: datetime, failed: str | None = None) -> list[dict[str, set[str]]]:
-    """Tick and run until nothing is asked for any more."""
-    ticks = []
-    while asked := daemon.tick(now + timedelta(seconds=30) * len(ticks)):
-        ticks.append(asked)
-        assert len(ticks) < 10
-        for asset in ALL:
-            daemon.ran(asset, asked.get(asset, ()), failed)
-    return ticks
+def done(requested: dict[str, list[str]]) -> dict[str, list[str]]:
+    return {asset: partitions for asset, partitions in requested.items() if partitions}
 
 
-def test_a_new_day(daemon):
-    for n in range(4):
-        print(n, daemon.tick(TUESDAY + timedelta(seconds=30) * n))
+def test_a_new_day_flows_once(daemon):
+    requested = done(daemon.settle(MONDAY + DAY))
+    assert requested == {
+        "dataset": ["2024-03-03", "2024-03-04"],  # the first again, as its truth is due
+        "features": ["2024-03-04"],
+        "predictions": ["2024-03-04"],
+        "labels": ["2024-03-03"],
+        "performance": ["2024-02-26"],  # the last label of the week has matured
+    }
+    assert daemon.settle(MONDAY + DAY + timedelta(hours=6)) == {}
 
 
-def test_settle(daemon):
-    for t in settle(daemon, TUESDAY):
-        print(t)
-    print("next day")
-    for t in settle(daemon, TUESDAY + DAY):
-        print(t)
+def test_a_week_flows_and_trains_nothing(daemon):
+    days = [daemon.settle(MONDAY + n * DAY) for n in range(1, 9)]
+    requested = {asset: [p for day in days for p in day.get(asset, [])] for asset in ALL}
+    week = [f"2024-03-{n:02}" for n in range(4, 12)]
+    assert requested["features"] == requested["predictions"] == week
+    assert requested["labels"] == ["2024-03-03", *week[:-1]]
+    assert requested["drift"] == ["2024-03-04"]
+    assert requested["performance"] == ["2024-02-26", "2024-03-04"]
+    assert not any(requested[asset] for asset in TRAINED)
+
+
+def test_nothing_flows_past_a_failed_blocking_check(daemon):
+    requested = done(daemon.settle(MONDAY + DAY, failed="contract"))
+    assert requested["dataset"] == ["2024-03-03", "2024-03-04"]
+    refused = daemon.settle(MONDAY + DAY + timedelta(hours=1))
+    assert "features" not in refused
+    assert daemon.tick(MONDAY + 2 * DAY).get("features") is None, "its history was refused"
+
+
+def test_what_was_refused_goes_on_once_it_is_mended(daemon):
+    daemon.cursor = None
+    daemon.tick(MONDAY)
+    daemon.tick(MONDAY + DAY)
+    daemon.ran("dataset", ["2024-03-03"])
+    daemon.ran("dataset", ["2024-03-04"], failed="contract")
+    assert daemon.settle(MONDAY + DAY + timedelta(hours=1)).get("features", []) == []
+    daemon.ran("dataset", ["2024-03-04"])
+    mended = daemon.settle(MONDAY + DAY + timedelta(hours=2))
+    assert mended["features"] == mended["predictions"] == ["2024-03-04"]
+
+
+def test_labels_wait_for_the_truth(tmp_path):
+    late = variant("late_parcels", end=None, label_delay=timedelta(days=3))
+    with dg.DagsterInstance.ephemeral() as instance:
+        daemon = Daemon(late, instance, tmp_path)
+        daemon.past(MONDAY.replace(minute=0))
+        daemon.tick(MONDAY)
+        requested = [daemon.settle(MONDAY + n * DAY).get("labels", []) for n in range(1, 5)]
+    assert requested == [["2024-03-01"], ["2024-03-02"], ["2024-03-03"], ["2024-03-04"]]
+
+
+def test_a_missing_day_delays_the_watch_to_noon(daemon):
+    monday = MONDAY + 7 * DAY
+    for n in range(1, 7):
+        daemon.settle(MONDAY + n * DAY)
+    daemon.ran("dataset", ["2024-03-10"], failed="contract")
+    assert daemon.settle(monday).get("drift", []) == []
+    assert daemon.settle(monday + timedelta(hours=12)).get("drift") == ["2024-03-04"]
+
+
+def test_a_daemon_that_was_down_catches_up(daemon):
+    requested = daemon.settle(MONDAY + 3 * DAY)
+    assert requested["predictions"] == ["2024-03-04", "2024-03-05", "2024-03-06"]
+    assert requested["labels"] == ["2024-03-03", "2024-03-04", "2024-03-05"]
+
+
+def test_no_prediction_without_a_champion(tmp_path):
+    with dg.DagsterInstance.ephemeral() as instance:
+        daemon = Daemon(LIVE, instance, tmp_path)
+        daemon.ran("dataset", LIVE.calendar.keys(MONDAY - 10 * DAY, MONDAY - timedelta(minutes=1)))
+        daemon.tick(MONDAY)
+        requested = done(daemon.settle(MONDAY + DAY))
+    assert requested["features"] == ["2024-03-03", "2024-03-04"]
+    assert "predictions" not in requested
+
+
+def test_data_that_have_ended_ask_for_nothing(tmp_path):
+    with dg.DagsterInstance.ephemeral() as instance:
+        daemon = Daemon(ARCHIVE, instance, tmp_path)
+        daemon.ran("dataset", ["2024-01-01"])
+        assert [daemon.tick(MONDAY + n * 365 * DAY) for n in (2, 3)] == [{}, {}]

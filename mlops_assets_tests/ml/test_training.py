@@ -84,7 +84,7 @@ def test_a_trial_can_be_fitted_again():
     features, label, folds = problem()
     found = search((GOOD,), features, label, folds, objective="log_loss", trials=1, seed=0)
     model = fit((BLIND, GOOD), found.best, features, label, seed=0)
-    assert model.C == found.best.params["C"]
+    assert found.best.params["C"] == model.C
 
 
 def test_model_files_are_the_same_in_another_process():

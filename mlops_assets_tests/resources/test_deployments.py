@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import os
@@ -22,6 +23,9 @@ import psutil
 import pytest
 
 from resources import bento
+from resources.bento import ServiceError
+from resources.deployments import backend
+from resources.deployments.backend import Backend
 from resources.deployments.folder import Folder
 from resources.deployments.local import LocalDeployments
 from resources.deployments.release import DeploymentError, Release
@@ -253,6 +257,42 @@ def test_a_service_that_dies_under_load_is_restarted_and_loses_no_request(place:
             load.wait(20)
     assert load.failed == []
     assert place.deployments.status(NAME).ready
+
+
+@pytest.mark.faults
+def test_a_service_that_hangs_is_replaced(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PROBE_SECONDS", "PROBE_TIMEOUT"):
+        monkeypatch.setattr(backend, name, 0.2)
+
+    async def play() -> None:
+        place.folder.homes.mkdir(parents=True)
+        service = Backend(place.folder, place.release("1"))
+        await service.start()
+        service.keep()
+        hung = place.processes()
+        for process in hung:
+            process.suspend()
+        while service.starts < 2:
+            await asyncio.sleep(0.05)
+        await service.until_ready()
+        assert not any(process.is_running() for process in hung)
+        await service.stop()
+
+    asyncio.run(asyncio.wait_for(play(), 60))
+
+
+def test_a_token_is_asked_for_and_known_to_who_must_ask(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLOPS_SERVICE_TOKEN", "s3cret")
+    release = place.release("1")
+    url = place.roll_out(release)
+    assert httpx.post(f"{url}/predict_batch", json={}).status_code == 401
+    assert place.deployments.ask_golden(NAME) == ("1", list(release.golden_scores))
+    assert not any(b"s3cret" in path.read_bytes() for path in place.root.rglob("*.*"))
+    monkeypatch.delenv("MLOPS_SERVICE_TOKEN")
+    with pytest.raises(ServiceError, match="refuses its golden request"):
+        place.deployments.ask_golden(NAME)
 
 
 @pytest.mark.faults

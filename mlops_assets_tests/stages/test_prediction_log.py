@@ -29,6 +29,7 @@ from .conftest import Workplace
 DAY, NEXT_DAY = "2024-06-01", "2024-06-02"
 NOON = datetime(2024, 6, 1, 12, tzinfo=UTC)
 MIDNIGHT = datetime(2024, 6, 2, tzinfo=UTC)
+INSTANT = timedelta(microseconds=1)
 WRITER = "a" * 32
 ROW = {"parcel": None, "distance": 12.5, "weight": 1, "depot": "north", "late_share": 0.1}
 
@@ -144,9 +145,10 @@ def test_a_day_without_answers_is_a_partition_without_rows(log: Log) -> None:
 
 
 def test_an_answer_belongs_to_the_day_it_was_given_in(log: Log) -> None:
-    before, after = MIDNIGHT - timedelta(microseconds=1), MIDNIGHT
-    # The service wrote the second one first, and both to a segment of the day before.
-    log.write([record(1, NOON), record(3, before), record(2, after), record(4, after)])
+    opened, before, after = MIDNIGHT - timedelta(minutes=9), MIDNIGHT - INSTANT, MIDNIGHT
+    # The service wrote the second one first, and all to a segment of the day before.
+    answers = [record(1, opened), record(3, before), record(2, after), record(4, after)]
+    log.write(answers, opened)
     log.run(DAY)
     assert log.sequences() == [1, 3]
     log.run(NEXT_DAY)

@@ -11,7 +11,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from aiohttp import ClientError, ClientSession
+from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from resources import bento
 from resources.bento import ServiceError
@@ -25,6 +25,8 @@ HOST = "127.0.0.1"
 WARM_REQUESTS = 3
 FIRST_DELAY, LONGEST_DELAY = 0.2, 30.0
 """Seconds until a service that died is started again, doubled while it does not come up."""
+PROBE_SECONDS, PROBE_TIMEOUT, MAX_MISSED = 1.0, 10.0, 3
+"""How a service that hangs is noticed. BentoML itself starts a worker that died again meanwhile."""
 LOG_TAIL = 3_000
 
 
@@ -96,9 +98,7 @@ class Backend:
         delay = FIRST_DELAY
         while True:
             if self._process is not None:
-                code = await asyncio.to_thread(self._process.wait)
-                self._failed(f"its process ended with {code}")
-                await self._end()
+                await self._until_it_fails(self._process)
                 await asyncio.sleep(delay)
             try:
                 await self.start()
@@ -107,6 +107,32 @@ class Backend:
                 self._failed(f"{type(error).__name__}: {error}")
                 delay = min(2 * delay, LONGEST_DELAY)
                 await asyncio.sleep(delay)
+
+    async def _until_it_fails(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait until the process ends, or answers no more; leave nothing of it."""
+        ended = asyncio.create_task(asyncio.to_thread(process.wait))
+        hung = asyncio.create_task(self._until_it_hangs())
+        try:
+            await asyncio.wait({ended, hung}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hung.cancel()
+        if ended.done():
+            self._failed(f"its process ended with {process.returncode}")
+            await self._end()
+        else:
+            self._failed(f"it did not answer {MAX_MISSED} times in a row")
+            await self._end(patience=0)
+
+    async def _until_it_hangs(self) -> None:
+        missed = 0
+        async with ClientSession(timeout=ClientTimeout(total=PROBE_TIMEOUT)) as session:
+            while missed < MAX_MISSED:
+                await asyncio.sleep(PROBE_SECONDS)
+                try:
+                    async with session.get(f"{self.url}/livez"):
+                        missed = 0
+                except (ClientError, TimeoutError):
+                    missed += 1
 
     def _failed(self, problem: str) -> None:
         logger.warning("%s: %s", self, problem)
@@ -160,12 +186,12 @@ class Backend:
         log = self._log.read_text(errors="replace")[-LOG_TAIL:]
         raise ServiceError(f"{self} {state}; {self._log} ends:\n{log}")
 
-    async def _end(self) -> None:
+    async def _end(self, patience: float = bento.STOP_TIMEOUT) -> None:
         self.ready.clear()
         process, self._process = self._process, None
         home, self._home = self._home, None
         if process is not None:
-            await asyncio.to_thread(bento.stop, process)
+            await asyncio.to_thread(bento.stop, process, patience)
             assert process.stdin is not None
             process.stdin.close()
         if home is not None:

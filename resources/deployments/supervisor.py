@@ -182,6 +182,7 @@ def main(path: str) -> None:
     shutil.rmtree(folder.homes, ignore_errors=True)
     folder.homes.mkdir()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     asyncio.run(Supervisor(folder).run())
 
 

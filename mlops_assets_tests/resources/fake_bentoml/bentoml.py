@@ -32,7 +32,9 @@ def _app(bento: Path) -> web.Application:
     golden = json.loads((bento / "src" / "golden.json").read_bytes())
 
     async def predict_batch(request: web.Request) -> web.Response:
-        await request.read()
+        token = os.environ.get("MLOPS_SERVICE_TOKEN")
+        if token and request.headers.get("Authorization") != f"Bearer {token}":
+            return web.Response(status=401)
         predictions = [{"score": score} for score in golden["scores"]]
         return web.json_response({"model_version": golden["version"], "predictions": predictions})
 
@@ -50,6 +52,7 @@ def _app(bento: Path) -> web.Application:
 
     app = web.Application(client_max_size=2**30)
     app.router.add_get("/readyz", ready)
+    app.router.add_get("/livez", ready)
     app.router.add_post("/predict_batch", predict_batch)
     app.router.add_post("/die", die)
     app.router.add_route("*", "/echo", echo)
