@@ -8,7 +8,7 @@ export MLOPS_HOME ?= $(CURDIR)/.mlops
 export DAGSTER_HOME ?= $(MLOPS_HOME)/dagster
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test check format lock bench bench-quick clean
+.PHONY: help setup demo ui test check format bench bench-quick screenshots lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,12 @@ format: $(READY) ## Format the code and fix what can be fixed
 
 bench: $(READY) ## Measure against peers, side by side; writes benchmarks/results.json
 	$(BIN)/python -m benchmarks
+
+bench-quick: $(READY) ## The same with fewer repetitions
+	$(BIN)/python -m benchmarks --quick
+
+screenshots: $(READY) ## Photograph what the demo left for the README (needs Chromium)
+	$(BIN)/python -m docs.screenshots
 
 lock: $(READY) ## Resolve the dependencies again
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \

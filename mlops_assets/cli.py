@@ -9,6 +9,7 @@ import typer
 
 
 class Strategy(StrEnum):
+    drift = "drift"
     scheduled = "scheduled"
     never = "never"
 
@@ -77,8 +78,9 @@ def replay(
     start: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First day.")],
     end: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Day after the last.")],
     strategy: Annotated[
-        Strategy, typer.Option(help="When to retrain: every week, or never.")
-    ] = Strategy.scheduled,
+        Strategy,
+        typer.Option(help="When to retrain: as the sensor decides, every week, or never."),
+    ] = Strategy.drift,
     json: Annotated[
         Path | None, typer.Option(help="Where to write the record; the plot goes beside it.")
     ] = None,
@@ -111,6 +113,17 @@ def rollback(
     from mlops_assets.operations.rollback import rollback
 
     raise typer.Exit(rollback(use_case, to, reason))
+
+
+@app.command()
+def stop(use_case: Annotated[str, typer.Argument(help="Name of the use case.")]) -> None:
+    """End a use case's live service, which otherwise outlives Dagster.
+
+    Materialising its `deployment` starts it again.
+    """
+    from mlops_assets.operations.stop import stop
+
+    raise typer.Exit(stop(use_case))
 
 
 @app.command()

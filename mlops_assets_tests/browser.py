@@ -23,6 +23,12 @@ from selenium.webdriver.support.ui import WebDriverWait
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 CHROMEDRIVER = shutil.which("chromedriver")
 STARTS_WITHIN, SHOWS_WITHIN, ENDS_WITHIN = 120, 60, 40
+NODES = """
+return Array.from(document.querySelectorAll("svg foreignObject > *"), (node) => {
+  const box = node.getBoundingClientRect();
+  return {text: node.innerText.trim(), box: [box.left, box.top, box.right, box.bottom]};
+}).filter((node) => node.text)
+"""
 
 Found = TypeVar("Found")
 
@@ -138,3 +144,26 @@ def wait(driver: Chrome, condition: Callable[[Chrome], Found]) -> Found:
 def errors(driver: Chrome) -> list[str]:
     """What pages complained of since this was asked last."""
     return [line["message"] for line in driver.get_log("browser") if line["level"] == "SEVERE"]
+
+
+@dataclass(frozen=True)
+class Node:
+    """An asset as the graph shows it."""
+
+    text: str
+    box: tuple[float, float, float, float]
+    """Left, top, right, bottom in pixels."""
+
+    @property
+    def name(self) -> str:
+        return self.text.splitlines()[0]
+
+
+def open_lineage(driver: Chrome, ui: Served, group: str) -> None:
+    """Open the graph of an asset group."""
+    driver.get(f"{ui.dagster}/locations/mlops_assets/asset-groups/{group}/lineage")
+
+
+def nodes(driver: Chrome) -> list[Node]:
+    """The nodes of the graph that is open, as far as they are drawn."""
+    return [Node(found["text"], tuple(found["box"])) for found in driver.execute_script(NODES)]

@@ -129,16 +129,14 @@ def _some_days(use_case: UseCase) -> Condition:
 
 
 def _none_failed(use_case: UseCase) -> Condition:
-    """All that is there has passed its blocking checks.
+    """No blocking check has failed or is being asked, of any partition that is made use of.
 
     Dagster's own `all_deps_blocking_checks_passed` is true where *one* of several partitions of a
-    dependency has passed.
+    dependency has passed, and knows of none that was made in a run over a range.
     """
-    passed = AutomationCondition.all_checks_match(
-        AutomationCondition.check_passed(), blocking_only=True
-    )
-    bad = AutomationCondition.any_deps_match(~AutomationCondition.missing() & ~passed)
-    return ~bad.ignore(_champion(use_case))
+    bad = AutomationCondition.check_failed() | AutomationCondition.in_progress()
+    checked = AutomationCondition.any_checks_match(bad, blocking_only=True)
+    return ~AutomationCondition.any_deps_match(checked).ignore(_champion(use_case))
 
 
 def _champion(use_case: UseCase) -> dg.AssetSelection:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 
 from mlops_assets.lifecycle.assets import key, task
 from mlops_assets.lifecycle.metadata import shown
@@ -66,9 +69,10 @@ def stage_checks(
     )
     def _checks(
         context: dg.AssetCheckExecutionContext, tables: Tables, files: Files, clock: Clock
-    ) -> Iterator[dg.AssetCheckResult]:
+    ) -> Iterator[dg.AssetCheckResult | dg.AssetCheckEvaluation]:
         partitions = context.op_execution_context.partition_keys
-        for verdict in verdicts(use_case, asset, partitions, tables, files, clock):
+        found = verdicts(use_case, asset, partitions, tables, files, clock)
+        for verdict in found:
             yield dg.AssetCheckResult(
                 check_name=verdict.check,
                 asset_key=key(use_case, asset),
@@ -77,8 +81,53 @@ def stage_checks(
                 description=verdict.description,
                 metadata=shown(verdict.metadata),
             )
+        failed = [c for c in checks if c.blocking and not _passed(c.name, found)]
+        if failed and len(partitions) > 1:
+            for partition in partitions:
+                one = verdicts(use_case, asset, [partition], tables, files, clock)
+                target = _latest(context.instance, key(use_case, asset), partition)
+                yield from _refusals(key(use_case, asset), partition, failed, one, target)
 
     return _checks
+
+
+def _passed(name: str, found: "Sequence[Verdict]") -> bool:
+    return all(verdict.passed for verdict in found if verdict.check == name)
+
+
+def _refusals(
+    asset: dg.AssetKey,
+    partition: str,
+    checks: Sequence[Check],
+    found: "Sequence[Verdict]",
+    target: AssetCheckEvaluationTargetMaterializationData | None,
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """Blocking checks that one partition of a range fails: Dagster only notes them of the whole."""
+    for check in checks:
+        if not _passed(check.name, found):
+            yield dg.AssetCheckEvaluation(
+                asset,
+                check.name,
+                passed=False,
+                metadata={},
+                severity=check.severity,
+                blocking=True,
+                partition=partition,
+                target_materialization_data=target,
+                description="; ".join(v.description for v in found if v.check == check.name),
+            )
+
+
+def _latest(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, partition: str
+) -> AssetCheckEvaluationTargetMaterializationData | None:
+    """What a check speaks of; without it Dagster takes an evaluation for outdated."""
+    wanted = dg.AssetRecordsFilter(asset, asset_partitions=[partition])
+    for found in instance.fetch_materializations(wanted, limit=1).records:
+        return AssetCheckEvaluationTargetMaterializationData(
+            storage_id=found.storage_id, run_id=found.run_id, timestamp=found.timestamp
+        )
+    return None
 
 
 def verdicts(

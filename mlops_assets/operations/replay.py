@@ -14,8 +14,9 @@ from typing import Literal
 
 import dagster as dg
 
-from mlops_assets import ledger, use_cases
+from mlops_assets import decisions, ledger, use_cases
 from mlops_assets.definitions import definitions
+from mlops_assets.ml.policy import Cause, CauseKind
 from mlops_assets.operations.runs import Outcome, console, run
 from mlops_assets.stages import Stage
 from mlops_assets.use_cases import UseCase
@@ -119,6 +120,7 @@ class _Operator:
         ]
         self.defs = dg.Definitions.merge(definitions([case]), dg.Definitions(jobs=jobs))
         self.seconds = 0.0
+        self.alarms: list[tuple[CauseKind, str]] = []
 
     def operate(self, start: date, end: date) -> Replay:
         weeks = self.calendar.week_keys(self.calendar.midnight(start), self.calendar.midnight(end))
@@ -164,6 +166,8 @@ class _Operator:
                 drift_failed=bool(drift.failed_checks),
             )
         )
+        if drift.failed_checks:
+            self.alarms.append(("drift", week))
 
     def _look_back(self, weeks: Sequence[str], now: datetime) -> None:
         """Measure the weeks whose truth has matured by now."""
@@ -174,18 +178,49 @@ class _Operator:
             self._run("mature", self.calendar.keys(end - self._maturing(), end), now)
             outcome = self._run("performance", [week], now)
             record.performance_failed = bool(outcome.failed_checks)
+            if outcome.failed_checks:
+                self.alarms.append(("performance", week))
             record.metrics = self._metrics(week)
 
     def _decide(self, monday: str) -> None:
-        choice = self._choice(monday)
-        self.record.decisions.append(choice)
-        if choice.decision == "retrain":
-            self._train(monday)
-
-    def _choice(self, monday: str) -> Choice:
+        """What speaks for a training as of a Monday, and what is decided about it."""
         if self.record.strategy == "never":
-            return Choice(monday, "skip", "this strategy never retrains", "none")
-        return Choice(monday, "retrain", "a week has passed", "schedule")
+            choice = Choice(monday, "skip", "this strategy never retrains", "none")
+            self.record.decisions.append(choice)
+        for cause in self._causes(monday):
+            self._obey(decisions.decide(self._stage().tables, self.case, cause, cause.at), monday)
+
+    def _causes(self, monday: str) -> Iterator[Cause]:
+        now = self.calendar.week(monday)[0]
+        if self.record.strategy == "scheduled":
+            yield self._cause("schedule", now, "a week has passed")
+        if self.record.strategy != "drift":
+            return
+        for kind, week in self.alarms:
+            yield self._cause(kind, now, f"{kind} in the week of {week} failed", week)
+        if not self.alarms and decisions.overdue(self._stage().tables, self.case, now):
+            yield self._cause("age", now, "no check failed, but the model is old")
+        self.alarms.clear()
+
+    def _cause(self, kind: CauseKind, now: datetime, text: str, week: str = "") -> Cause:
+        return Cause(
+            id=f"{now:%Y%m%d}-{kind}-{week}",
+            kind=kind,
+            at=now,
+            text=text,
+            week=week,
+            until=self.calendar.week(week)[1] if week else None,
+        )
+
+    def _obey(self, record: decisions.Record, monday: str) -> None:
+        assert record.decision  # `decide` has decided
+        choice = Choice(monday, record.decision, record.reason, record.cause)
+        self.record.decisions.append(choice)
+        if record.decision == "retrain":
+            progress: Literal["promoted", "kept"] = "promoted" if self._train(monday) else "kept"
+            decisions.close(
+                self._stage().tables, self.case, record, progress, progress, run_id="replay"
+            )
 
     def _train(self, monday: str) -> bool:
         """Train as of a Monday; False where the gate kept the champion."""

@@ -1,4 +1,4 @@
-"""Back to an earlier champion: ledger, registry alias and deployment together, with who and why."""
+"""Back to an earlier champion: ledger, registry alias and deployment together."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ def ui(port: int = 3000, mlflow_port: int = 5000) -> None:
     os.environ["MLOPS_HOME"] = str(home())
     os.environ.setdefault("MLOPS_DAGSTER_UI", f"http://localhost:{port}")
     os.environ.setdefault("MLOPS_MLFLOW_UI", f"http://localhost:{mlflow_port}")
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # eight idle processes
     instance().dispose()
     client(default_uri())  # creates the database, which servers that start together cannot
     console.print(f"Dagster: http://localhost:{port}   MLflow: http://localhost:{mlflow_port}")

@@ -40,7 +40,8 @@ def pictures_of(
     else:
         text = "Median and 90 % of the errors, by predicted value."
         quality = [Picture("Errors", _residuals(result["residuals"]), text)]
-    shown = dict(list(result["importance"].items())[:MAX_FEATURES])
+    ranked = sorted(result["importance"].items(), key=lambda item: -item[1])
+    shown = dict(ranked[:MAX_FEATURES])
     text = f"How much {objective} gets worse when a feature's values are shuffled."
     importance = Picture(
         "What the model relies on", _importance(shown, objective), text, _height(len(shown))

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+import pandas as pd
 import pytest
 
 from mlops_assets.lifecycle import lifecycle
 from mlops_assets.lifecycle.assets import key
 from mlops_assets_tests.lifecycle import history
 from mlops_assets_tests.lifecycle.conftest import resources
-from mlops_assets_tests.toy import variant
+from mlops_assets_tests.toy import TOY, variant
 
 LIVE = variant("live_parcels", end=None)
 ARCHIVE = variant("old_parcels")
@@ -140,6 +141,25 @@ def test_what_was_refused_goes_on_once_it_is_mended(daemon):
     daemon.ran("dataset", ["2024-03-04"])
     mended = daemon.settle(MONDAY + DAY + timedelta(hours=2))
     assert mended["features"] == mended["predictions"] == ["2024-03-04"]
+
+
+def test_a_day_refused_in_a_range_is_known(operator):
+    """Of a run over a range Dagster itself would know only that something in it failed."""
+
+    def fetch(start: datetime, end: datetime) -> pd.DataFrame:
+        rows = TOY.fetch(start, end)
+        return rows.assign(weight=rows["weight"].mask(rows["parcel"].str[:8] == "20240105", -1.0))
+
+    operator.use_case = variant("heavy_parcels", fetch=fetch)
+    operator.materialize(["dataset"], "2024-01-01", "2024-01-08")
+    contract = dg.AssetCheckKey(key(operator.use_case, "dataset"), "contract")
+    storage = operator.instance.event_log_storage
+    failed = [
+        found.partition_key
+        for found in storage.get_asset_check_partition_info([contract])
+        if found.latest_execution_status.value == "FAILED" and found.is_current
+    ]
+    assert failed == [None, "2024-01-05"]
 
 
 def test_labels_wait_for_the_truth(tmp_path):

@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import httpx
@@ -16,6 +17,7 @@ import pandas as pd
 import pytest
 
 from mlops_assets import ledger
+from mlops_assets.lifecycle import lifecycle
 from mlops_assets.operations.rollback import roll_back
 from mlops_assets.service import bundle
 from mlops_assets_tests.toy import Rule, variant
@@ -83,7 +85,7 @@ def test_online_and_batch_agree_value_by_value(live: Operator) -> None:
         for row in rows[:20]:
             assert client.post("/predict", json=row).status_code == 200
         assert client.post("/predict_batch", json={"rows": rows[20:]}).status_code == 200
-    time.sleep(1)  # until the service has written it down
+    until_written(live, len(rows))
     result = live.materialize(["prediction_log"], today())
     assert failed_checks(result) == set()
     online = logged(live)
@@ -93,6 +95,13 @@ def test_online_and_batch_agree_value_by_value(live: Operator) -> None:
     pd.testing.assert_frame_equal(online[LIVE.feature_names], asked[LIVE.feature_names])
     labels = tables.read(f"{LIVE.name}/labels", [DAY]).sort_values("parcel", ignore_index=True)
     pd.testing.assert_frame_equal(online[["parcel", "late"]], labels[["parcel", "late"]])
+
+
+def until_written(operator: Operator, answers: int) -> None:
+    """Wait until the service has written down that many answers to clients."""
+    segments = Path(deployments(operator).prediction_log(LIVE.name))
+    while sum(path.read_text().count('"parcel"') for path in segments.iterdir()) < answers:
+        time.sleep(0.1)
 
 
 @contextmanager
@@ -167,3 +176,37 @@ def test_what_was_tampered_with_is_not_deployed(live: Operator, file: str, messa
     assert materialized(result) == set()
     assert message in why(result)
     assert deployments(live).status(LIVE.name).ready
+
+
+def test_it_follows_a_training_by_itself_and_its_log_is_taken_in_every_hour() -> None:
+    noon = datetime(2024, 3, 5, 12, tzinfo=UTC)
+    defs = dg.Definitions.merge(lifecycle(LIVE), dg.Definitions(resources=resources(Path())))
+    assets = {name: dg.AssetKey([LIVE.name, name]) for name in ("deployment", "prediction_log")}
+    done = [
+        dg.AssetMaterialization(dg.AssetKey([LIVE.name, "service"]), partition=WEEK),
+        dg.AssetMaterialization(assets["deployment"]),
+    ]
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def requested(minute: int, cursor: Any = None) -> tuple[set[str], Any]:
+            found = dg.evaluate_automation_conditions(
+                defs=defs,
+                instance=instance,
+                asset_selection=dg.AssetSelection.assets(*assets.values()),
+                cursor=cursor,
+                evaluation_time=noon + timedelta(minutes=minute),
+            )
+            return {r.key.path[-1] for r in found.results if not r.true_subset.is_empty}, found
+
+        nothing, found = requested(0)
+        instance.report_runless_asset_event(done[0])
+        trained, found = requested(1, found.cursor)
+        instance.report_runless_asset_event(done[1])
+        quiet, found = requested(2, found.cursor)
+        hour, found = requested(6, found.cursor)
+        logs = found.get_requested_partitions(assets["prediction_log"])
+        after, found = requested(7, found.cursor)
+    assert (nothing, trained, quiet, hour, after) == (
+        set(), {"deployment"}, set(), {"prediction_log"}, set(),
+    )  # fmt: skip
+    assert logs == {"2024-03-04", "2024-03-05"}

@@ -247,3 +247,12 @@ def test_the_command(past: Past) -> None:
     assert done.exit_code == 1
     assert CliRunner().invoke(app, ["rollback", "nowhere", "--reason", "x"]).exit_code == 1
     assert CliRunner().invoke(app, ["rollback", name]).exit_code == 2
+
+
+def test_a_service_is_stopped_by_a_command(past: Past) -> None:
+    past.deploy()
+    done = CliRunner().invoke(app, ["stop", past.use_case.name])
+    assert done.exit_code == 0, done.output
+    status = past.resources["deployments"].status(past.use_case.name)
+    assert (status.live, status.ready) == (None, False)
+    assert past.in_charge() == ("3", "3")

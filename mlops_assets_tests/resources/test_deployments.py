@@ -24,7 +24,7 @@ import pytest
 
 from resources import bento
 from resources.bento import ServiceError
-from resources.deployments import backend
+from resources.deployments import backend, front
 from resources.deployments.backend import Backend
 from resources.deployments.folder import Folder
 from resources.deployments.local import LocalDeployments
@@ -245,6 +245,7 @@ def test_requests_and_answers_pass_through_unchanged(place: Place) -> None:
         assert seen["headers"]["Content-Type"] == "text/odd"
     assert httpx.get(f"{url}/echo").json()["headers"]["X-Request-ID"]
     assert httpx.get(f"{url}/nowhere").status_code == 404
+    assert httpx.post(f"{url}/echo", content=bytes(front.MAX_BODY + 1)).status_code == 413
 
 
 @pytest.mark.faults

@@ -95,7 +95,7 @@ class Front:
             async with asyncio.timeout(timeout):
                 while self._in_flight[target]:
                     await asyncio.sleep(0.02)
-        del self._in_flight[target]
+                del self._in_flight[target]
 
     async def _relay(self, request: web.Request) -> web.Response:
         try:
