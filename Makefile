@@ -37,7 +37,7 @@ ui: $(READY) ## Serve Dagster (port 3000) and MLflow (port 5000) on what the dem
 	$(BIN)/mlops-assets ui
 
 test: $(READY) ## Run all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 check: $(READY) ## Check format, lint, types and import rules
 	$(BIN)/ruff format --check .

@@ -8,9 +8,10 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from upath import UPath
+if TYPE_CHECKING:
+    from upath import UPath
 
 
 class TamperedError(RuntimeError):
@@ -33,14 +34,14 @@ class Artifacts:
     root: str
 
     def uri(self, path: str) -> str:
-        return str(UPath(self.root) / path)
+        return str(self._at(path))
 
     def exists(self, path: str) -> bool:
-        return (UPath(self.root) / path).exists()
+        return self._at(path).exists()
 
     def write(self, path: str, data: bytes) -> str:
         """Write the file, replacing what was there; return its SHA-256."""
-        target = UPath(self.root) / path
+        target = self._at(path)
         if target.protocol in ("", "file"):
             _replace(Path(target.path), data)
         else:
@@ -52,7 +53,7 @@ class Artifacts:
 
         Raises FileNotFoundError where it is absent, TamperedError where it differs.
         """
-        data: bytes = (UPath(self.root) / path).read_bytes()
+        data: bytes = self._at(path).read_bytes()
         if expected is not None and sha256(data) != expected:
             raise TamperedError(
                 f"{self.uri(path)} has SHA-256 {sha256(data)[:12]}…, recorded was {expected[:12]}…;"
@@ -71,6 +72,11 @@ class Artifacts:
 
     def read_json(self, path: str, expected: str | None = None) -> Any:
         return json.loads(self.read(path, expected))
+
+    def _at(self, path: str) -> UPath:
+        from upath import UPath  # imports a tenth of what Dagster does: not for definitions
+
+        return UPath(self.root) / path
 
 
 def _replace(target: Path, data: bytes) -> None:

@@ -1,8 +1,9 @@
 """Asset checks: each asks a stage's `check`, which reads what is stored, so it can ask again."""
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -61,7 +62,7 @@ def stage_checks(
     *checks: Check,
 ) -> dg.AssetChecksDefinition:
     """Checks whose verdicts the asset's stage gives."""
-    severity = {check.name: check.severity for check in checks}
+    by_name = {check.name: check for check in checks}
 
     @dg.multi_asset_check(
         name=f"{use_case.name}__{asset}_checks",
@@ -70,64 +71,63 @@ def stage_checks(
     def _checks(
         context: dg.AssetCheckExecutionContext, tables: Tables, files: Files, clock: Clock
     ) -> Iterator[dg.AssetCheckResult | dg.AssetCheckEvaluation]:
-        partitions = context.op_execution_context.partition_keys
-        found = verdicts(use_case, asset, partitions, tables, files, clock)
+        asset_key, partitions = key(use_case, asset), context.op_execution_context.partition_keys
+        ask = partial(verdicts, use_case, asset, tables=tables, files=files, clock=clock)
+        found = ask(partitions)
         for verdict in found:
             yield dg.AssetCheckResult(
                 check_name=verdict.check,
-                asset_key=key(use_case, asset),
+                asset_key=asset_key,
                 passed=verdict.passed,
-                severity=severity[verdict.check],
+                severity=by_name[verdict.check].severity,
                 description=verdict.description,
                 metadata=shown(verdict.metadata),
             )
-        failed = [c for c in checks if c.blocking and not _passed(c.name, found)]
-        if failed and len(partitions) > 1:
+        if len(partitions) > 1:
+            targets = _targets(context.instance, asset_key, partitions)
             for partition in partitions:
-                one = verdicts(use_case, asset, [partition], tables, files, clock)
-                target = _latest(context.instance, key(use_case, asset), partition)
-                yield from _refusals(key(use_case, asset), partition, failed, one, target)
+                # What all pass together, each passes; else each is asked.
+                own = found if all(one.passed for one in found) else ask([partition])
+                for verdict in own:
+                    check = by_name[verdict.check]
+                    yield _of_partition(asset_key, check, verdict, partition, targets)
 
     return _checks
 
 
-def _passed(name: str, found: "Sequence[Verdict]") -> bool:
-    return all(verdict.passed for verdict in found if verdict.check == name)
-
-
-def _refusals(
+def _of_partition(
     asset: dg.AssetKey,
+    check: Check,
+    verdict: "Verdict",
     partition: str,
-    checks: Sequence[Check],
-    found: "Sequence[Verdict]",
-    target: AssetCheckEvaluationTargetMaterializationData | None,
-) -> Iterator[dg.AssetCheckEvaluation]:
-    """Blocking checks that one partition of a range fails: Dagster only notes them of the whole."""
-    for check in checks:
-        if not _passed(check.name, found):
-            yield dg.AssetCheckEvaluation(
-                asset,
-                check.name,
-                passed=False,
-                metadata={},
-                severity=check.severity,
-                blocking=True,
-                partition=partition,
-                target_materialization_data=target,
-                description="; ".join(v.description for v in found if v.check == check.name),
-            )
+    targets: Mapping[str, AssetCheckEvaluationTargetMaterializationData],
+) -> dg.AssetCheckEvaluation:
+    """A verdict on one partition of a range: Dagster itself only notes that on the whole."""
+    return dg.AssetCheckEvaluation(
+        asset,
+        check.name,
+        passed=verdict.passed,
+        metadata={},
+        severity=check.severity,
+        blocking=check.blocking,
+        partition=partition,
+        target_materialization_data=targets.get(partition),
+        description=verdict.description,
+    )
 
 
-def _latest(
-    instance: dg.DagsterInstance, asset: dg.AssetKey, partition: str
-) -> AssetCheckEvaluationTargetMaterializationData | None:
+def _targets(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, partitions: Sequence[str]
+) -> dict[str, AssetCheckEvaluationTargetMaterializationData]:
     """What a check speaks of; without it Dagster takes an evaluation for outdated."""
-    wanted = dg.AssetRecordsFilter(asset, asset_partitions=[partition])
-    for found in instance.fetch_materializations(wanted, limit=1).records:
-        return AssetCheckEvaluationTargetMaterializationData(
-            storage_id=found.storage_id, run_id=found.run_id, timestamp=found.timestamp
+    wanted = dg.AssetRecordsFilter(asset, asset_partitions=list(partitions))
+    found = instance.fetch_materializations(wanted, limit=3 * len(partitions)).records
+    return {
+        str(record.partition_key): AssetCheckEvaluationTargetMaterializationData(
+            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
         )
-    return None
+        for record in reversed(found)
+    }
 
 
 def verdicts(

@@ -78,8 +78,9 @@ class Controller:
             return dg.SensorResult(cursor=str(Cursor(checks, run, version)))
         for found in runs:
             self._adopt(found)
+        self._carry_on()  # what has ended does not stand in the way of what is decided next
         self._decide(evaluations)
-        requests = [asked for record in self._in_flight() if (asked := self._follow(record))]
+        requests = self._carry_on()
         in_flight = bool(self._in_flight())
         return dg.SensorResult(
             run_requests=requests,
@@ -173,6 +174,10 @@ class Controller:
 
     def _check(self, kind: CauseKind) -> dg.AssetCheckKey:
         return dg.AssetCheckKey(key(self.use_case, kind), kind)
+
+    def _carry_on(self) -> list[dg.RunRequest]:
+        """See to each retraining that is under way; what is to be run for that."""
+        return [asked for record in self._in_flight() if (asked := self._follow(record))]
 
     def _in_flight(self) -> list[Record]:
         return [found for found in decisions.recent(self.tables, self.use_case) if found.in_flight]

@@ -29,7 +29,8 @@ class Finding:
 
     @property
     def name(self) -> str:
-        return f"{self.asset}: {self.check} of {self.partition}"
+        name = f"{self.asset}: {self.check}"
+        return f"{name} of {self.partition}" if self.partition else name
 
 
 def check(
@@ -58,6 +59,7 @@ class _Part:
 
     assets: tuple[dg.AssetKey, ...]
     partition: str
+    """Empty for assets that have none."""
 
 
 def _todo(
@@ -65,27 +67,36 @@ def _todo(
 ) -> Iterator[_Part]:
     graph = defs.resolve_asset_graph()
     selected = dg.AssetSelection.from_string(select).resolve(graph)
-    together: dict[tuple[dg.PartitionsDefinition, str], list[dg.AssetKey]] = defaultdict(list)
+    together: dict[tuple[object, str], list[dg.AssetKey]] = defaultdict(list)
     for key in graph.toposorted_asset_keys:
-        partitions = graph.get(key).partitions_def
-        if key not in selected or not graph.get(key).check_keys or partitions is None:
-            continue
-        stored = dagster.get_materialized_partitions(key)
-        wanted = {partition} if partition else {max(stored, default="")}
-        for found in wanted & stored:
-            together[partitions, found].append(key)
+        if key in selected and graph.get(key).check_keys:
+            partitions = graph.get(key).partitions_def
+            stored = _stored(dagster, key, partitions)
+            wanted = {partition} if partition else {max(stored, default="")}
+            for found in wanted & stored:
+                together[partitions, found].append(key)
     for (_, found), keys in together.items():
         yield _Part(tuple(keys), found)
 
 
+def _stored(
+    dagster: dg.DagsterInstance, key: dg.AssetKey, partitions: dg.PartitionsDefinition | None
+) -> set[str]:
+    """Partitions that were materialised; the empty one of an asset that has none."""
+    if partitions is not None:
+        return set(dagster.get_materialized_partitions(key))
+    return {""} if dagster.get_latest_materialization_event(key) else set()
+
+
 def _findings(defs: dg.Definitions, dagster: dg.DagsterInstance, part: _Part) -> Iterator[Finding]:
     job = dg.define_asset_job("checks", dg.AssetSelection.checks_for_assets(*part.assets))
+    names = ", ".join(key.path[-1] for key in part.assets)
     outcome = run(
         dg.Definitions.merge(defs, dg.Definitions(jobs=[job])),
         job.name,
-        [part.partition],
+        [part.partition] if part.partition else [],
         instance=dagster,
-        title=f"Check {', '.join(key.path[-1] for key in part.assets)} of {part.partition}",
+        title=f"Check {names} of {part.partition}" if part.partition else f"Check {names}",
     )
     yield from _evaluated(outcome, part)
     yield from _broken(outcome, part)
@@ -139,7 +150,7 @@ def to_junit(findings: Sequence[Finding]) -> bytes:
 
 
 def _junit_case(suite: ElementTree.Element, case: Finding) -> None:
-    name = f"{case.check} [{case.partition}]"
+    name = f"{case.check} [{case.partition}]" if case.partition else case.check
     element = ElementTree.SubElement(suite, "testcase", classname=case.asset, name=name)
     if case.state == "failed":
         ElementTree.SubElement(element, "failure", message=case.description)

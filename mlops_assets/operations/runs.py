@@ -71,7 +71,7 @@ def run(
     ops: Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> Outcome:
-    """Run a job over one partition, or over a range of partitions at once, and say how it went.
+    """Run a job over a partition, a range of partitions at once, or none; say how it went.
 
     `resources` and `ops` hold configuration by name, e.g. {"clock": {"fixed": ...}}. A `quiet` run
     says nothing once it is over.
@@ -87,7 +87,7 @@ def run(
     outcome = Outcome(
         success=result.success,
         seconds=time.monotonic() - started,
-        evaluations=result.get_asset_check_evaluations(),
+        evaluations=_verdicts(result, partitions),
         failures=list(_failures(result)),
         run_id=result.run_id,
     )
@@ -96,7 +96,18 @@ def run(
     return outcome
 
 
+def _verdicts(
+    result: dg.ExecuteInProcessResult, partitions: Sequence[str]
+) -> list[dg.AssetCheckEvaluation]:
+    """Of a range of partitions those on the whole range."""
+    whole = None if len(partitions) > 1 else next(iter(partitions), None)
+    found = result.get_asset_check_evaluations()
+    return [one for one in found if one.partition in (None, whole)]
+
+
 def _tags(partitions: Sequence[str]) -> dict[str, str]:
+    if not partitions:
+        return {}
     if len(partitions) == 1:
         return {PARTITION_NAME_TAG: partitions[0]}
     return {

@@ -72,6 +72,17 @@ def test_a_range_reports_each_partition_with_its_own_rows_and_version(lived):
     assert found.asset_materialization.tags["dagster/code_version"] == tags["dagster/code_version"]
 
 
+def test_each_partition_of_a_range_has_its_verdicts(lived):
+    _, runs = lived
+    found = runs["ingest"].get_asset_check_evaluations()
+    days = {one.partition for one in found if one.check_name == "contract"}
+    assert days == {None, *TOY.calendar.keys(*span())}
+
+
+def span():
+    return TOY.calendar.interval(DAYS[0])[0], TOY.calendar.interval(DAYS[1])[1]
+
+
 def test_the_service_answers_with_the_models_numbers(lived):
     _, runs = lived
     (found,) = [

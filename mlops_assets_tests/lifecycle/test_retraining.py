@@ -380,6 +380,17 @@ def test_a_training_by_hand_is_written_down_and_followed(daemon):
     assert {found.progress for found in daemon.records} == {"promoted", "skipped"}
 
 
+def test_what_has_ended_does_not_stand_in_the_way(daemon):
+    """All at once, as when a sensor is switched on after work was done by hand."""
+    history.run(daemon.instance, job="parcels_train", tags={"dagster/partition": "2024-02-05"})
+    daemon.found("drift")
+    assert len(daemon.tick()) == 1
+    assert {found.cause: found.progress for found in daemon.records} == {
+        "manual": "kept",
+        "drift": "retraining",
+    }
+
+
 def test_assets_materialised_by_hand_are_a_training_too(daemon):
     candidate = frozenset({key(TOY, "candidate")})
     tags = {"dagster/partition": NEXT_WEEK}
