@@ -10,7 +10,16 @@ from pathlib import Path
 from PIL import Image
 from selenium.webdriver import Chrome
 
-from mlops_assets_tests.browser import Node, absent, chromium, nodes, open_lineage, served, wait
+from mlops_assets_tests.browser import (
+    Box,
+    Node,
+    absent,
+    chromium,
+    nodes,
+    open_lineage,
+    served,
+    wait,
+)
 from resources.home import home
 
 USE_CASE, WEEK = "flight_delays", "2013-04-01"
@@ -47,13 +56,12 @@ def _told(driver: Chrome) -> list[Node]:
     return found if told and any("filled" in node.text for node in found) else []
 
 
-def _around(boxes: Sequence[tuple[float, ...]]) -> tuple[int, ...]:
+def _around(boxes: Sequence[Box]) -> Box:
     left, top, right, bottom = zip(*boxes, strict=True)
-    corners = min(left) - MARGIN, min(top) - MARGIN, max(right) + MARGIN, max(bottom) + MARGIN
-    return tuple(map(round, corners))
+    return min(left) - MARGIN, min(top) - MARGIN, max(right) + MARGIN, max(bottom) + MARGIN
 
 
-def _save(name: str, png: bytes, box: tuple[int, ...] | None = None) -> None:
+def _save(name: str, png: bytes, box: Box | None = None) -> None:
     image = Image.open(io.BytesIO(png)).convert("RGB").crop(box)
     target = IMAGES / f"{name}.png"
     image.save(target, optimize=True)

@@ -31,6 +31,8 @@ return Array.from(document.querySelectorAll("svg foreignObject > *"), (node) => 
 """
 
 Found = TypeVar("Found")
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels."""
 
 
 def absent() -> list[str]:
@@ -115,7 +117,7 @@ def _answers(process: psutil.Popen, url: str) -> None:
 def chromium(width: int = 1600, height: int = 1200) -> Iterator[Chrome]:
     """A browser whose pages have that size in pixels."""
     options = ChromeOptions()
-    options.binary_location = CHROMIUM
+    options.binary_location = CHROMIUM or ""
     for argument in (
         "--headless=new",
         "--no-sandbox",  # containers run it as root
@@ -143,7 +145,8 @@ def wait(driver: Chrome, condition: Callable[[Chrome], Found]) -> Found:
 
 def errors(driver: Chrome) -> list[str]:
     """What pages complained of since this was asked last."""
-    return [line["message"] for line in driver.get_log("browser") if line["level"] == "SEVERE"]
+    log = driver.execute("getLog", {"type": "browser"})["value"]
+    return [line["message"] for line in log if line["level"] == "SEVERE"]
 
 
 @dataclass(frozen=True)
@@ -151,8 +154,7 @@ class Node:
     """An asset as the graph shows it."""
 
     text: str
-    box: tuple[float, float, float, float]
-    """Left, top, right, bottom in pixels."""
+    box: Box
 
     @property
     def name(self) -> str:

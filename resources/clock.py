@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,8 +14,10 @@ class Clock(ConfigurableResource[Any]):
     """The present or, in a replay, a moment of the past."""
 
     fixed: str | None = Field(
-        default=None,
-        description="The moment it always is, ISO 8601 with an offset; unset: the present.",
+        default_factory=lambda: os.environ.get("MLOPS_NOW"),
+        validate_default=True,
+        description="The moment it always is, ISO 8601 with an offset; MLOPS_NOW by default, and"
+        " the present where that is not set.",
     )
 
     @field_validator("fixed")
