@@ -4,11 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-export MLOPS_HOME ?= $(CURDIR)/.mlops
-export DAGSTER_HOME ?= $(MLOPS_HOME)/dagster
-
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test check format bench bench-quick screenshots lock clean
+.PHONY: help setup demo drill ui test check format bench bench-quick screenshots lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +29,9 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY) ## Run the life cycle of flight_delays on the first months of 2013
 	$(BIN)/mlops-assets demo
+
+drill: $(READY) ## Play what goes wrong in a year, against the real daemon and service
+	$(BIN)/mlops-assets drill
 
 ui: $(READY) ## Serve Dagster (port 3000) and MLflow (port 5000) on what the demo left
 	$(BIN)/mlops-assets ui

@@ -98,6 +98,28 @@ def replay(
 
 
 @app.command()
+def drill(
+    scenario: Annotated[
+        list[str] | None, typer.Argument(help="Scenarios to play. Default: all of them.")
+    ] = None,
+) -> None:
+    """Play what goes wrong in a year, against the real assets, daemon and service.
+
+    A drifted week, a lost column, a bad challenger, labels a month late, a poisoned model file, and
+    the daemon and the service killed: says for each what should happen and what did, in a simulated
+    world of its own under `$MLOPS_HOME/drill`. Exits 0 only if all agree.
+
+    Example: `mlops-assets drill poisoned_model bad_challenger`
+    """
+    from mlops_assets.operations.drill import SCENARIOS, drill
+
+    unknown = sorted(set(scenario or ()) - set(SCENARIOS))
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
+    raise typer.Exit(drill(scenario or ()))
+
+
+@app.command()
 def rollback(
     use_case: Annotated[str, typer.Argument(help="Name of the use case.")],
     reason: Annotated[str, typer.Option(help="Why; kept in the ledger.")],

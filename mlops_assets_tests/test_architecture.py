@@ -10,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 HEAVY = (
-    "bentoml", "boto3", "deltalake", "evidently", "kubernetes", "matplotlib", "mlflow",
-    "numpy._core", "optuna", "pandas.core", "pyarrow", "ray", "scipy", "skops", "sklearn",
+    "bentoml", "boto3", "deltalake", "evidently", "fsspec", "kubernetes", "matplotlib", "mlflow",
+    "numpy._core", "optuna", "pandas.core", "pyarrow", "ray", "scipy", "skops", "sklearn", "upath",
 )  # fmt: skip
 """Of numpy and pandas the part that a lazy module does not load."""
 

@@ -79,9 +79,10 @@ def _calibration(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Callabl
         for model, curve in curves.items():
             predicted = [p["predicted"] for p in curve]
             observed = [p["observed"] for p in curve]
+            # Where all or none are positive, rounding lets an interval end short of what it is of.
             ends = [
-                [p["observed"] - p["low"] for p in curve],
-                [p["high"] - p["observed"] for p in curve],
+                [max(0.0, p["observed"] - p["low"]) for p in curve],
+                [max(0.0, p["high"] - p["observed"]) for p in curve],
             ]
             ax.errorbar(
                 predicted, observed, ends, fmt="o-", color=COLORS[model], label=model, elinewidth=1

@@ -8,6 +8,7 @@ from jinja2 import UndefinedError
 from PIL import Image
 
 from mlops_assets import reports
+from mlops_assets.reports.evaluation import _calibration
 
 
 def line(ax):
@@ -32,6 +33,11 @@ def test_a_png_is_small():
     data = reports.png(reports.figure(line, line, titles=["one", "two"]))
     assert Image.open(io.BytesIO(data)).size == (1056, 352)
     assert len(data) < 30_000
+
+
+def test_an_interval_that_rounding_has_cut_short_is_drawn():
+    curve = [{"predicted": 0.9, "observed": 1.0, "low": 0.8, "high": 1 - 2**-53}]
+    reports.figure(_calibration({"candidate": curve}))
 
 
 def test_every_colour_of_the_palette_has_a_light_and_a_dark_form():

@@ -1,0 +1,1 @@
+"""What goes wrong: one scenario a module, with `TITLE` and `play(operator) -> claims`."""
