@@ -17,8 +17,8 @@ from mlops_assets_tests.browser import (
     chromium,
     nodes,
     open_lineage,
-    served,
     wait,
+    webserver,
 )
 from resources.home import home
 
@@ -41,10 +41,10 @@ def main() -> None:
     with chromium(*REPORT) as driver:
         driver.get(report.as_uri())
         _save("evaluation", driver.get_screenshot_as_png())
-    with served(home(), {}) as ui, chromium(*LINEAGE) as driver:
-        driver.get(f"{ui.dagster}/server_info")  # a page whose storage can be set
+    with webserver(home()) as url, chromium(*LINEAGE) as driver:
+        driver.get(f"{url}/server_info")  # a page whose storage can be set
         driver.execute_script("localStorage.setItem('asset-node-facets', arguments[0])", SHOWN)
-        open_lineage(driver, ui, USE_CASE)
+        open_lineage(driver, url, USE_CASE)
         boxes = [node.box for node in wait(driver, _told)]
         _save("lineage", driver.get_screenshot_as_png(), _around(boxes))
 

@@ -20,6 +20,8 @@ from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
 
+from mlops_assets.operations.ui import WORKSPACE
+
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 CHROMEDRIVER = shutil.which("chromedriver")
 STARTS_WITHIN, SHOWS_WITHIN, ENDS_WITHIN = 120, 60, 40
@@ -87,6 +89,25 @@ def served(home: Path, environment: Mapping[str, str]) -> Iterator[Served]:
                 orphan.kill()
         if left:
             raise RuntimeError(f"mlops-assets ui was interrupted and left {left}")
+
+
+@contextmanager
+def webserver(home: Path) -> Iterator[str]:
+    """The address of a Dagster UI on a home, without the daemon: nothing goes on from there."""
+    (port,) = _free_ports(1)
+    command = ["-m", "dagster_webserver", "--workspace", str(WORKSPACE), "--port", str(port)]
+    process = psutil.Popen(
+        [sys.executable, *command],
+        env={**os.environ, "MLOPS_HOME": str(home), "DAGSTER_HOME": str(home / "dagster")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _answers(process, f"http://localhost:{port}/server_info")
+        yield f"http://localhost:{port}"
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def _free_ports(number: int) -> list[int]:
@@ -161,9 +182,9 @@ class Node:
         return self.text.splitlines()[0]
 
 
-def open_lineage(driver: Chrome, ui: Served, group: str) -> None:
+def open_lineage(driver: Chrome, dagster: str, group: str) -> None:
     """Open the graph of an asset group."""
-    driver.get(f"{ui.dagster}/locations/mlops_assets/asset-groups/{group}/lineage")
+    driver.get(f"{dagster}/locations/mlops_assets/asset-groups/{group}/lineage")
 
 
 def nodes(driver: Chrome) -> list[Node]:

@@ -76,7 +76,7 @@ def page(home) -> Iterator[Chrome]:
 
 def test_the_graph_shows_every_asset(ui, page):
     expected = {key.path[-1] for key in assets()}
-    open_lineage(page, ui, TOY.name)
+    open_lineage(page, ui.dagster, TOY.name)
     wait(page, lambda page: len(nodes(page)) >= len(expected))
     assert {node.name for node in nodes(page)} == expected
 
