@@ -8,7 +8,7 @@ import pytest
 
 def test_help_teaches(empty_home):
     said = empty_home.command("--help").stdout
-    for command in ("demo", "ui", "check", "replay", "rollback", "doctor"):
+    for command in ("demo", "drill", "ui", "check", "replay", "rollback", "stop", "doctor"):
         assert command in said
         assert len(empty_home.command(command, "--help").stdout) > 200
 

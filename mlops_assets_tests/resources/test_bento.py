@@ -37,7 +37,7 @@ SPEC = BentoSpec(
     model_sha256=sha256(b"weights"),
     packages=("bentoml", "numpy"),
 )
-INDEX = "https://packages.example.org/simple"
+INDEX = "https://packages.example.org/index"
 
 
 @pytest.fixture(scope="module")
