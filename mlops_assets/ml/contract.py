@@ -131,13 +131,6 @@ def as_of(
     return frame.assign(**{name: frame[name].where(mask) for name, mask in known.items()})
 
 
-def empty(columns: Sequence[Column]) -> pd.DataFrame:
-    """A frame of no rows with the contract's columns and types."""
-    return pd.DataFrame(
-        {column.name: pd.Series(dtype=PANDAS_DTYPES[column.dtype]) for column in columns}
-    )
-
-
 def _coerce(values: pd.Series, column: Column) -> pd.Series:
     """The values in the column's type; what cannot be converted becomes missing."""
     if column.dtype == "timestamp":
