@@ -18,7 +18,7 @@ from mlops_assets import use_cases
 from mlops_assets.ml.calendar import Calendar
 from resources.artifacts import Artifacts
 from resources.compute.task import Task
-from resources.delta import DeltaStore
+from resources.delta import DeltaStore, MissingDataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,6 +86,15 @@ class Stage:
         """Rows of an asset's partitions, sorted by the use case's key."""
         frame = self.tables.read(self.table(asset), partitions, columns)
         return frame.sort_values(list(self.use_case.key), ignore_index=True)
+
+    def read_json(self, asset: str, week: str, file: str) -> Any:
+        """What one of an asset's JSON files holds; raises MissingDataError where it is absent."""
+        path = self.path(asset, week, file)
+        if not self.artifacts.exists(path):
+            raise MissingDataError(
+                f"{self.use_case.name} / {asset} has no week {week}; materialise it first"
+            )
+        return self.artifacts.read_json(path)
 
     def write(self, asset: str, frame: pd.DataFrame, partitions: Sequence[str]) -> int:
         """Replace partitions of an asset's table; return the table's version."""

@@ -20,7 +20,6 @@ from mlops_assets.stages import Stage, Verdict, md_image, md_table, training_set
 from mlops_assets.stages.labels import MATURED_AT
 from resources.artifacts import canonical_json, sha256
 from resources.compute.task import TaskResult
-from resources.delta import MissingDataError
 
 MODEL, CARD, PROFILE, PLOT = "model.skops", "model.json", "profile.json", "trials.png"
 FOLDS = 3
@@ -83,14 +82,8 @@ def check(stage: Stage) -> list[Verdict]:
 
 def card(stage: Stage, week: str, model_sha256: str | None = None) -> dict[str, Any]:
     """What is recorded about a model of a week; None: about the latest."""
-    path = stage.path("candidate", week, CARD)
-    if model_sha256 is not None:
-        path = path_of(stage, week, model_sha256, CARD)
-    if not stage.artifacts.exists(path):
-        raise MissingDataError(
-            f"{stage.use_case.name} / candidate has no week {week}; materialise it first"
-        )
-    found: dict[str, Any] = stage.artifacts.read_json(path)
+    file = CARD if model_sha256 is None else _file(model_sha256, CARD)
+    found: dict[str, Any] = stage.read_json("candidate", week, file)
     return found
 
 
@@ -109,7 +102,12 @@ def load_profile(stage: Stage, week: str, model_sha256: str) -> drift.Profile:
 
 def path_of(stage: Stage, week: str, model_sha256: str, file: str) -> str:
     """Where a file of a model lies."""
-    return stage.path("candidate", week, f"{model_sha256[:16]}/{file}")
+    return stage.path("candidate", week, _file(model_sha256, file))
+
+
+def _file(model_sha256: str, file: str) -> str:
+    """A file of a model, within its week: models never overwrite each other."""
+    return f"{model_sha256[:16]}/{file}"
 
 
 def _write(stage: Stage, card: Mapping[str, Any], files: Mapping[str, bytes]) -> None:

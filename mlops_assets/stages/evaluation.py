@@ -18,7 +18,6 @@ from mlops_assets.ml.metrics import METRICS
 from mlops_assets.reports.evaluation import Picture, picture_row, pictures_of
 from mlops_assets.stages import Stage, Verdict, candidate, md_image, md_table, training_set
 from resources.compute.task import TaskResult
-from resources.delta import MissingDataError
 
 GATE, RESULT, REPORT = "gate.json", "result.json", "report.html"
 BLOCK = "h"
@@ -114,12 +113,7 @@ def check(stage: Stage) -> list[Verdict]:
 
 def read_gate(stage: Stage, week: str) -> dict[str, Any]:
     """The stored verdict of a week."""
-    path = stage.path("evaluation", week, GATE)
-    if not stage.artifacts.exists(path):
-        raise MissingDataError(
-            f"{stage.use_case.name} / evaluation has no week {week}; materialise it first"
-        )
-    found: dict[str, Any] = stage.artifacts.read_json(path)
+    found: dict[str, Any] = stage.read_json("evaluation", week, GATE)
     return found
 
 

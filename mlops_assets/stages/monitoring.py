@@ -53,10 +53,5 @@ def predictions_of(stage: Stage, champion: ledger.Entry, days: Sequence[str]) ->
 
 def read_result(stage: Stage, asset: str) -> dict[str, Any]:
     """The stored result of a monitoring asset."""
-    path = stage.path(asset, stage.partition, "result.json")
-    if not stage.artifacts.exists(path):
-        raise MissingDataError(
-            f"{stage.use_case.name} / {asset} has no week {stage.partition}; materialise it first"
-        )
-    found: dict[str, Any] = stage.artifacts.read_json(path)
+    found: dict[str, Any] = stage.read_json(asset, stage.partition, "result.json")
     return found

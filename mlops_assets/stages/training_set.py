@@ -74,12 +74,7 @@ def check(stage: Stage) -> list[Verdict]:
 
 def manifest(stage: Stage, week: str) -> dict[str, Any]:
     """What was pinned for a week."""
-    path = stage.path("training_set", week, MANIFEST)
-    if not stage.artifacts.exists(path):
-        raise MissingDataError(
-            f"{stage.use_case.name} / training_set has no week {week}; materialise it first"
-        )
-    found: dict[str, Any] = stage.artifacts.read_json(path)
+    found: dict[str, Any] = stage.read_json("training_set", week, MANIFEST)
     return found
 
 
